@@ -599,7 +599,7 @@ CREATE TABLE queries (
 );
 CREATE INDEX queries_accepted ON queries USING btree (accepted_at DESC, query_id DESC);
 CREATE INDEX queries_answered ON queries USING btree (answered_at) WHERE (status = 'answered'::text);
-CREATE INDEX queries_of_image ON queries USING btree (((answer ->> 'image_id'::text)), accepted_at DESC, query_id DESC) WHERE ((answer ->> 'image_id'::text) IS NOT NULL);
+CREATE INDEX queries_of_image ON queries USING btree (((answer ->> 'image_id'::text)), owner, accepted_at DESC, query_id DESC) WHERE ((answer ->> 'image_id'::text) IS NOT NULL);
 CREATE INDEX queries_of_owner ON queries USING btree (owner, accepted_at DESC, query_id DESC) WHERE (deleted_at IS NULL);
 CREATE INDEX queries_tombstones ON queries USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 CREATE INDEX queries_unanswered ON queries USING btree (accepted_at DESC, query_id DESC) WHERE (status <> 'answered'::text);

@@ -49,9 +49,10 @@ that have a label, and its first tag of one without is wrong. No scale cures tha
 as large a one left an error of 0.035 on pictures with a label, and 15 % of those without one scored
 over 0.8.
 
-By `threshold` a label is given from a score of {least} on. That is fitted too: with it {share:.3f}
-of the pictures of the first half that have a label keep a right first tag (a share that was chosen
-with both halves in view). It is low, since a score
+By `threshold` a label that it has seen is given from a score of {least} on; any other, of the
+unknown ones or of one's own, must beat every background prompt. The least score is fitted too: with
+it {share:.3f} of the pictures of the first half that have a label keep a right first tag (a share
+that was chosen with both halves in view). It is low, since a score
 is a probability: a weak tag says that it is weak, and comes after all others. When labels still had
 to beat the background prompts, as with other models, 0.854 of the pictures with a label had a right
 first tag, and 0.126 of those without one had any. Names as things that a picture may show instead

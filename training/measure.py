@@ -98,11 +98,11 @@ def calibrate(seen: Seen, trial: Trial) -> scoring.Scale:
     """
     half, labels = seen.images[::2], trial.labels[::2]
     factor = fitted_scale(half @ seen.labels.T, half @ seen.ground.T, labels)
-    all_given = scoring.Scale(factor, least=0.0)
+    all_given = scoring.Scale(factor, least=dict.fromkeys(PICTURED, 0.0))
     scores = scores_of(half, seen.labels, seen.ground, all_given, "threshold")
     hits, labelled = hit_rows(scores, labels), torch.tensor([bool(own) for own in labels])
     least = least_score(scores.amax(dim=1)[labelled], hits[labelled], RIGHT_SHARE)
-    return scoring.Scale(factor, least=least)
+    return scoring.Scale(factor, least=dict.fromkeys(PICTURED, least))
 
 
 def measure(
@@ -127,7 +127,7 @@ def measure(
         confusion=_nested(of_10.confusion),
         learned_scale=origin.learned_scale,
         fitted_scale=scale.factor,
-        least_score=scale.least or 0.0,
+        least_score=max(scale.least.values(), default=0.0),
         trust=_trust(seen, trial, scale),
         words=_words(seen, trial, scale.factor),
         photos=_photos(trial.photos, seen, scale),

@@ -4,11 +4,22 @@ from dataclasses import dataclass
 
 from core.transaction import Transaction
 
-# Who may not see the state of others' connections sees that they are there.
+# A logical subscriber streams too, and so does what only keeps the log (`pg_receivewal`, and a copy
+# that is being made): neither can take the primary's place. The first holds a logical slot; the
+# second never tells what it has replayed. Who may not see the state of others' connections sees
+# that they are there, and their pids: what he cannot know counts as well.
 _LOOK = """
-SELECT current_setting('synchronous_standby_names') <> '' AS is_waited_for,
-       EXISTS (SELECT FROM pg_stat_replication WHERE coalesce(state, 'streaming') = 'streaming')
-           AS is_there
+WITH standbys AS (
+    SELECT sync_state FROM pg_stat_replication
+    WHERE (state IS NULL OR state = 'streaming' AND replay_lsn IS NOT NULL)
+      AND pid NOT IN (SELECT active_pid FROM pg_replication_slots
+                      WHERE slot_type = 'logical' AND active_pid IS NOT NULL)
+)
+SELECT count(*) > 0 AS is_there,
+       current_setting('synchronous_standby_names') <> ''
+       AND count(*) FILTER (WHERE coalesce(sync_state, 'sync') IN ('sync', 'quorum')) > 0
+           AS is_waited_for
+FROM standbys
 """
 
 

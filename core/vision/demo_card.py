@@ -18,9 +18,13 @@ def seen_labels() -> frozenset[str]:
     return frozenset(metrics["per_label"])
 
 
-def least_score() -> float:
-    """Return the score from which the bundled model gives a label by `threshold`."""
-    return float(json.loads(_METRICS.read_text(encoding="utf-8"))["least_score"])
+def least_scores() -> dict[str, float]:
+    """Return the score from which the bundled model gives a label by `threshold`.
+
+    It was fitted on pictures of these labels, and says nothing of any other.
+    """
+    metrics = json.loads(_METRICS.read_text(encoding="utf-8"))
+    return dict.fromkeys(metrics["per_label"], float(metrics["least_score"]))
 
 
 def is_demo(model: str) -> bool:

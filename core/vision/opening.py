@@ -12,7 +12,7 @@ from core.tags import Postponed
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, ClipModel
 from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.vision.decoding.pool.answers import Decoded
-from core.vision.demo_card import is_demo, least_score
+from core.vision.demo_card import is_demo, least_scores
 from core.vision.engines.choosing import open_towers
 from core.vision.tagger import ClipTagger, Observe, TaggerOptions
 from core.vision.towers import is_out_of_memory
@@ -119,7 +119,7 @@ async def open_taggers(
                 preprocessing=PREPROCESSING_VERSIONS[settings.preprocess],
                 templates=DEFAULT_TEMPLATES,
                 background=BACKGROUND_PROMPTS,
-                least=least_score() if is_demo(model.identity) else None,
+                least=least_scores() if is_demo(model.identity) else {},
             )
             yield Taggers(
                 ClipTagger(_Soon(pool), model, options, observe),

@@ -4,8 +4,8 @@ All arithmetic is in float64 and scores are rounded once, to integer millionths,
 scored alone, in a batch, or again from its stored embedding gets the same tags.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -51,14 +51,14 @@ class Scale:
     Attributes:
         factor: of the cosines.
         bias: added to them for `sigmoid`.
-        least: score from which `threshold` gives a label that has no threshold of its own, for
-            models whose scores are known to be probabilities; None: where the label beats every
+        least: by label, the score from which `threshold` gives it if it has no threshold of its
+            own: for labels whose scores are known to be probabilities. Any other must beat every
             background prompt, which is somewhere between one in four and one in two.
     """
 
     factor: float
     bias: float = 0.0
-    least: float | None = None
+    least: Mapping[str, float] = field(default_factory=dict)
 
 
 def quantise(embeddings: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -85,8 +85,8 @@ def score(
 
     `softmax`: as CLIP was trained; labels compete and sum to 1. `sigmoid`: each label by itself, as
     SigLIP was trained. `threshold`: each label against the background prompts; a label counts only
-    where its raw cosine reaches its threshold, or else where its score reaches the model's least
-    one, or beats every background prompt.
+    where its raw cosine reaches its threshold, or else where its score reaches the least one that
+    the model has for it, or else where it beats every background prompt.
     """
     images = embeddings.astype(np.float64)
     given = ~np.isnan(text.offsets)
@@ -115,7 +115,7 @@ def _confidences(images: Matrix, text: TextSide, scale: Scale, scoring: Scoring)
     if scoring == "sigmoid":
         return _sigmoid(alike * scale.factor + scale.bias)
     ground = cosines(images, text.background)
-    return _against(alike, ground, text.thresholds, scale)
+    return _against(alike, ground, text, scale)
 
 
 def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tuple[TagScore, ...]]:
@@ -184,12 +184,15 @@ def _sigmoid(logits: Matrix) -> Matrix:
     return np.where(logits >= 0, 1 / (1 + power), power / (1 + power))
 
 
-def _against(alike: Matrix, ground: Matrix, thresholds: Matrix, scale: Scale) -> Matrix:
+def _against(alike: Matrix, ground: Matrix, text: TextSide, scale: Scale) -> Matrix:
     """Return each label's share in a softmax over itself and the background prompts."""
     best, factor = ground.max(axis=1, keepdims=True), scale.factor
     # own / (own + sum of the others) is the sigmoid of own minus the others' log-sum-exp
     others = best * factor + np.log(np.exp((ground - best) * factor).sum(axis=1, keepdims=True))
     shares = _sigmoid(alike * factor - others)
-    ordinary = alike >= best if scale.least is None else shares >= scale.least
-    is_given = np.where(np.isnan(thresholds)[None, :], ordinary, alike >= thresholds[None, :])
+    is_given = alike >= best
+    if scale.least:
+        least = np.array([scale.least.get(name, np.nan) for name in text.names])
+        is_given = np.where(np.isnan(least), is_given, shares >= least)
+    is_given = np.where(np.isnan(text.thresholds), is_given, alike >= text.thresholds)
     return np.where(is_given, shares, np.nan)

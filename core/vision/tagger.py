@@ -7,7 +7,7 @@ one image.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -49,7 +49,7 @@ class TaggerOptions:
     preprocessing: str
     templates: tuple[str, ...]
     background: tuple[str, ...]
-    least: float | None = None
+    least: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

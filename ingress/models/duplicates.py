@@ -30,7 +30,10 @@ class SimilarImages(Output):
     """Images similar to a given one, the most similar first."""
 
     images: tuple[AlikeImage, ...]
-    is_complete: bool = Field(description="False: the archive is too large to compare all of it.")
+    is_complete: bool = Field(
+        description="False: the archive is too large to compare all of it, or more images are near"
+        " this one than were looked at."
+    )
 
 
 class ComparedImage(Output):

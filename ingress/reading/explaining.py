@@ -105,15 +105,15 @@ def _reasons(
     wanted = asked.wanted
     if wanted.named == ():
         yield Reason("no_word_names_a_tag", "no word of the text names a tag")
-    if wanted.ranked is not None:
+    if wanted.ranked is not None or wanted.min_score:  # by tags of answers: not every image has any
         yield from _of_status(wanted, image)
     elif "excluded" in failed:
         yield Reason("excluded", f"excluded from the answers: {str(image.excluded).lower()}")
     if wanted.named:
         yield from _of_text(wanted, [one.name for one in asked.named], shown)
     yield from _of_tags(wanted, wanted.min_score if wanted.named is None else 0, shown)
-    if wanted.ranked is None and "below_min_score" in failed:
-        best = max(shown.values(), default=0)
+    best = max(shown.values(), default=0)
+    if wanted.ranked is None and best < wanted.min_score:
         yield Reason("below_min_score", _compared(best, wanted.min_score))
     if "outside_dates" in failed:
         yield Reason("outside_dates", "it was taken, or arrived without a date, at another time")

@@ -46,10 +46,11 @@ async def _find(pool: Pool, owner: str | None, after: int, limit: int) -> PairPa
     kept = await same_photos.hashes(pool, owner=owner, limit=MAX_COMPARED)
     ids = np.frombuffer(kept.ids, ">i8").astype(np.int64)
     hashes = np.frombuffer(kept.values, ">i8").astype(np.int64)
+    pages = np.frombuffer(kept.pages, np.bool_)
     first = int(np.searchsorted(ids, after, side="right"))
     # No connection is held meanwhile: other requests need it.
     found = await asyncio.to_thread(
-        lookalikes, hashes, first, max_bits=SAME_PHOTO_BITS, limit=limit
+        lookalikes, hashes, first, max_bits=SAME_PHOTO_BITS, limit=limit, pages=pages
     )
     pairs = [(int(ids[older]), int(ids[newer])) for older, newer in found.pairs]
     same = await same_photos.confirmed(pool, pairs) if pairs else {}

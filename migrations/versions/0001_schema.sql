@@ -755,7 +755,8 @@ CREATE INDEX queries_unanswered ON queries (accepted_at DESC, query_id DESC)
 CREATE INDEX queries_answered ON queries (answered_at) WHERE status = 'answered';
 CREATE INDEX queries_unusual ON queries ((answer->>'type'), accepted_at DESC, query_id DESC)
     WHERE answer->>'type' <> 'query.completed';
-CREATE INDEX queries_of_image ON queries ((answer->>'image_id'), accepted_at DESC, query_id DESC)
+CREATE INDEX queries_of_image
+    ON queries ((answer->>'image_id'), owner, accepted_at DESC, query_id DESC)
     WHERE answer->>'image_id' IS NOT NULL;
 CREATE INDEX queries_tombstones ON queries (deleted_at) WHERE deleted_at IS NOT NULL;
 COMMENT ON TABLE queries IS 'Queries: accepted, perhaps waiting for an upload, answered once.';

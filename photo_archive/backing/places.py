@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from core.settings import ArchiveSettings, DatabaseSettings, KafkaSettings, SecretSettings, load
+from core.errors import ConfigurationError
+from core.settings import (
+    ArchiveSettings,
+    DatabaseSettings,
+    KafkaSettings,
+    SecretSettings,
+    StandaloneSettings,
+    load,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,9 @@ def _is_home(*, needs_data: bool) -> bool:
     """Return whether the archive is that of this machine's home.
 
     It is where DATABASE_URL is not set, or leads there: a terminal that has read `env.sh` has it.
+
+    Raises:
+        ConfigurationError: STANDALONE_HOME names an archive, and DATABASE_URL leads to another.
     """
     if find_spec("standalone") is None:
         return False
@@ -73,8 +84,24 @@ def _is_home(*, needs_data: bool) -> bool:
 
     database = load(DatabaseSettings)
     if "url" in database.model_fields_set:
-        return resting.leads_here(database.url.get_secret_value())
+        url = database.url.get_secret_value()
+        if not resting.leads_here(url):
+            _refuse_another(url)
+            return False
+        return True
     return resting.is_here() or not needs_data
+
+
+def _refuse_another(url: str) -> None:
+    """Refuse a database that is not that of the home, where both were told."""
+    standalone = load(StandaloneSettings)
+    passwords = standalone.home / "postgres" / "passwords.json"
+    if "home" in standalone.model_fields_set and passwords.exists():
+        raise ConfigurationError(
+            f"STANDALONE_HOME is {standalone.home}, an archive of its own, and DATABASE_URL leads"
+            f" elsewhere: {url.rpartition('@')[2]}. Unset the one that is not meant; a terminal"
+            " that has read env.sh has the DATABASE_URL of that archive"
+        )
 
 
 def _adopt(settings: Mapping[str, str]) -> None:

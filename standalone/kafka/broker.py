@@ -94,14 +94,7 @@ class Broker(EmbeddedServer):
     @property
     def environment(self) -> dict[str, str]:
         """The settings by which clients find it and log in. They hold the password."""
-        client = self._started().client
-        return {
-            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
-            "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-            "KAFKA_SASL_MECHANISM": SCRAM,
-            "KAFKA_SASL_USERNAME": client.user,
-            "KAFKA_SASL_PASSWORD": client.password,
-        }
+        return environment_of(self.bootstrap, self._started())
 
     def _started(self) -> Logins:
         if self._logins is None:
@@ -208,6 +201,17 @@ class Broker(EmbeddedServer):
     def _stopped(self, exit_code: int | None) -> None:
         if exit_code == CLEAN_EXIT and self._is_recording and self._aot:
             self._aot.keep()
+
+
+def environment_of(bootstrap: str, logins: Logins) -> dict[str, str]:
+    """Return the settings by which clients find these brokers and log in."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": SCRAM,
+        "KAFKA_SASL_USERNAME": logins.client.user,
+        "KAFKA_SASL_PASSWORD": logins.client.password,
+    }
 
 
 class EmbeddedKafka(Broker):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from standalone.kafka.broker import Broker, BrokerFiles, EmbeddedKafka
+from standalone.kafka.broker import Broker, BrokerFiles, EmbeddedKafka, environment_of
 from standalone.kafka.membership import ALONE, Membership
-from standalone.ports import PortPlan
+from standalone.ports import HOST, PortPlan
 
 
 class EmbeddedCluster:
@@ -24,7 +24,7 @@ class EmbeddedCluster:
 
     def __init__(self, home: Path, cache: Path, port: int, *, size: int, plan: PortPlan) -> None:
         home = home.resolve()
-        shared = Membership(home, size, wanted_port=port, plan=plan)
+        shared = self._shared = Membership(home, size, wanted_port=port, plan=plan)
         self.brokers: Mapping[str, Broker] = {
             f"kafka-{number}": Broker(
                 shared, number, BrokerFiles(home / "logs" / f"kafka-{number}.log", cache.resolve())
@@ -34,14 +34,14 @@ class EmbeddedCluster:
 
     @property
     def bootstrap(self) -> str:
-        """`host:port` of each broker, separated by commas; port 0 before the start."""
-        return ",".join(broker.bootstrap for broker in self.brokers.values())
+        """`host:port` of each broker, separated by commas, whether or not it could be started."""
+        return ",".join(f"{HOST}:{place.port}" for place in self._shared.choose_places())
 
     @property
     def environment(self) -> dict[str, str]:
         """The settings by which clients find them and log in. They hold the password."""
-        first = next(iter(self.brokers.values()))
-        return {**first.environment, "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap}
+        _, logins = self._shared.load()
+        return environment_of(self.bootstrap, logins)
 
     @property
     def ports(self) -> tuple[int, ...]:

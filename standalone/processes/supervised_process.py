@@ -136,6 +136,16 @@ class SupervisedProcess:
             if self._status is not Status.RUNNING:
                 raise ConfigurationError(self._problem or f"{self.name} was stopped")
 
+    @property
+    def status(self) -> Status:
+        """Its present status, without a look at its memory."""
+        return self._status
+
+    @property
+    def failures(self) -> int:
+        """How often in a row it has failed, to start or to stay up."""
+        return self._failures
+
     def state(self) -> ProcessState:
         """Return its present state."""
         with self._changed:
@@ -172,11 +182,12 @@ class SupervisedProcess:
                 if ended is None or self._stopping.is_set():
                     break
                 decision = decide(self._failures, ended, longest_delay_s=self._longest_delay_s)
+                if isinstance(decision, Restart):
+                    self._failures = decision.failures
                 self._report(ended, decision)
                 if isinstance(decision, NoRestart):
                     self._failed(self._problem)
                     return
-                self._failures = decision.failures
                 self._stopping.wait(decision.delay_s)
         except BaseException as error:
             # A bug: the thread prints its traceback, and those who wait for us must hear of it too.

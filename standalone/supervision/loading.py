@@ -17,7 +17,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def run_in_order(steps: Sequence[Callable[[], None]], *, at_once: int) -> None:
+def run_in_order(steps: Sequence[Callable[[], object]], *, at_once: int) -> None:
     """Begin the steps in their order on other threads; return at once.
 
     Args:

@@ -92,8 +92,9 @@ def _brokers(home: Path, wanted: int | None) -> int:
     raise ConfigurationError(
         f"--brokers: {home} was made with {made} and keeps that: its records lie there. Leave the"
         f" option out; or take the archive into a home made with {wanted}: photo-archive backup"
-        f" FOLDER, then with another STANDALONE_HOME photo-archive servers --brokers {wanted},"
-        " Ctrl-C when they are up, and photo-archive restore --new-kafka FOLDER"
+        " FOLDER, then, in a terminal that has not read env.sh and with another STANDALONE_HOME,"
+        f" photo-archive servers --brokers {wanted}, Ctrl-C when they are up, and photo-archive"
+        " restore --new-kafka FOLDER"
     )
 
 

@@ -15,8 +15,7 @@ from typing import Self
 
 from core.errors import ConfigurationError
 from standalone.kafka.broker import EmbeddedKafka
-from standalone.kafka.cluster import EmbeddedCluster, make_kafka
-from standalone.kafka.data_directory import in_sync
+from standalone.kafka.cluster import EmbeddedCluster
 from standalone.lit_html import place_of_lit_html
 from standalone.ports import HOST, PortPlan
 from standalone.postgres.pair import PostgresPair
@@ -24,7 +23,7 @@ from standalone.postgres.server import EmbeddedPostgres
 from standalone.privacy import close_home
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import LONGEST_DELAY_S, LONGEST_SERVING_DELAY_S
-from standalone.processes.supervised_process import ProcessState, Status, SupervisedProcess
+from standalone.processes.supervised_process import ProcessState, SupervisedProcess
 from standalone.remembered_roots import remember
 from standalone.restore_note import check_whole
 from standalone.supervision.loading import cores, run_in_order
@@ -39,6 +38,7 @@ from standalone.supervision.roles import (
     common_environment,
     role_environment,
 )
+from standalone.supervision.server_keepers import ServerKeepers
 
 PROJECT = Path(__file__).parents[2]
 LOADING_S = 60.0  # a process that loads longer, a download for example, no longer holds up others
@@ -53,37 +53,13 @@ class Supervisor:
     """
 
     def __init__(self, plan: StandalonePlan, *, say: Callable[[str], None]) -> None:
-        settings = plan.settings
         self._plan = plan
         self._say = say
-        self._home = settings.home.resolve()
+        self._home = plan.settings.home.resolve()
         self._lock = DirectoryLock(self._home / "lock", "the standalone mode")
         self._ports = PortPlan()
-        self._postgres: EmbeddedPostgres | PostgresPair
-        self._followers: tuple[SupervisedProcess, ...] = ()
-        if plan.standby:
-            pair = PostgresPair(self._home, settings.postgres_port, plan=self._ports, say=say)
-            # Nobody waits for it: it is made from the primary, which serves meanwhile.
-            self._followers = (
-                SupervisedProcess(
-                    "standby", pair.follower, say=say, longest_delay_s=LONGEST_SERVING_DELAY_S
-                ),
-            )
-            self._postgres = pair
-        else:
-            self._postgres = EmbeddedPostgres(self._home, settings.postgres_port, plan=self._ports)
-        self._kafka = make_kafka(
-            self._home, plan.cache, settings.kafka_port, size=plan.brokers, plan=self._ports
-        )
-        self._servers = tuple(
-            SupervisedProcess(
-                name,
-                server,
-                say=say,
-                failed=self._server_failed,
-                longest_delay_s=LONGEST_SERVING_DELAY_S,
-            )
-            for name, server in {**self._kafka.brokers, "postgres": self._postgres}.items()
+        self._servers = ServerKeepers(
+            plan, self._home, ports=self._ports, say=say, give_up=self._give_up
         )
         self._changing = threading.Lock()  # of the roles: held while one is started
         self._roles: dict[str, SupervisedProcess] = {}
@@ -132,15 +108,14 @@ class Supervisor:
                 version that cannot be upgraded; the message is one sentence.
             ServerFailed: schema or topics could not be made; the message has the output.
         """
-        for keeper in (*self._servers, *self._followers):
-            keeper.start()
+        self._servers.start()
         self._ingress_port = self._ports.choose(self._plan.settings.ingress_port)
         migrations = self._process(MIGRATIONS, self._early_environment())
         migrations.start()
         try:
             roles = self._planned_roles()
             early = [role for role in roles if role.loads_first]
-            self._load([lambda: _wait_for(migrations), *self._steps(early)])
+            self._load([partial(migrations.wait_until_loaded, LOADING_S), *self._steps(early)])
             self._wait_for_servers()
             migrate(migrations, self._servers_environment())
         finally:
@@ -154,8 +129,7 @@ class Supervisor:
         Raises:
             ConfigurationError: one of them cannot run here; the message says why.
         """
-        for keeper in (*self._servers, *self._followers):
-            keeper.start()
+        self._servers.start()
         self._wait_for_servers()
 
     def start_roles(self) -> None:
@@ -165,8 +139,7 @@ class Supervisor:
         self._load(self._steps(self._planned_roles()))
 
     def _wait_for_servers(self) -> None:
-        for keeper in self._servers:
-            keeper.wait_until_up()
+        self._servers.wait_until_up(self.wait)
         self._describe()
 
     def _planned_roles(self) -> tuple[ProcessSpec, ...]:
@@ -174,11 +147,11 @@ class Supervisor:
             return self._plan.roles
         return all_roles(self._plan.settings.tagging_processes, self._plan.watched)
 
-    def _load(self, steps: Sequence[Callable[[], None]]) -> None:
+    def _load(self, steps: Sequence[Callable[[], object]]) -> None:
         # Tagging may download a model: one more, so that the others go on meanwhile.
         run_in_order(steps, at_once=max(cores(), self._plan.settings.tagging_processes + 1))
 
-    def _steps(self, roles: Sequence[ProcessSpec]) -> list[Callable[[], None]]:
+    def _steps(self, roles: Sequence[ProcessSpec]) -> list[Callable[[], object]]:
         return [partial(self._start_role, role) for role in roles]
 
     def _start_role(self, role: ProcessSpec, **changed: str) -> None:
@@ -235,9 +208,7 @@ class Supervisor:
 
     def _describe(self) -> None:
         """Write our ports into the lock file, for the message of a second start."""
-        ports = [*self._kafka.ports, *self._postgres.ports]
-        if self._ingress_port:
-            ports.append(self._ingress_port)
+        ports = filter(None, (*self._servers.ports, self._ingress_port))
         self._lock.describe_owner(ports=", ".join(map(str, ports)))
 
     # -- while it runs
@@ -245,12 +216,12 @@ class Supervisor:
     @property
     def kafka(self) -> EmbeddedKafka | EmbeddedCluster:
         """The broker, or the cluster of them."""
-        return self._kafka
+        return self._servers.kafka
 
     @property
     def postgres(self) -> EmbeddedPostgres | PostgresPair:
         """The database: one server, or two of which one leads."""
-        return self._postgres
+        return self._servers.postgres
 
     @property
     def ingress_url(self) -> str:
@@ -275,14 +246,14 @@ class Supervisor:
         return common_environment(shared, self._plan.inherited, self._plan.chosen)
 
     def _servers_environment(self) -> dict[str, str]:
-        database = {"DATABASE_URL": self._postgres.url, "DATABASE_POOLER_URL": "none"}
-        return {**database, **self._kafka.environment}
+        database = {"DATABASE_URL": self.postgres.url, "DATABASE_POOLER_URL": "none"}
+        return {**database, **self.kafka.environment}
 
     def states(self) -> tuple[ProcessState, ...]:
         """Return the states of all processes, servers first."""
         with self._changing:
             roles = tuple(self._roles.values())
-        return tuple(keeper.state() for keeper in (*self._servers, *self._followers, *roles))
+        return (*self._servers.states(), *(keeper.state() for keeper in roles))
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of everything; return False if time ran out.
@@ -296,14 +267,6 @@ class Supervisor:
         if self._reason:
             raise ConfigurationError(self._reason)
         return True
-
-    def _server_failed(self, reason: str) -> None:
-        """End everything, unless enough brokers go on without the one that failed for good."""
-        brokers = [one.state() for one in self._servers if one.name in self._kafka.brokers]
-        left = sum(one.status is not Status.FAILED for one in brokers)
-        postgres = self._servers[-1].state()
-        if left < in_sync(len(brokers)) or postgres.status is Status.FAILED:
-            self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
         self._reason = reason
@@ -321,17 +284,13 @@ class Supervisor:
             roles = tuple(self._roles.values())
         with self._stopping:
             _stop_all(roles)
-            _stop_all((*self._servers, *self._followers))
+            _stop_all(self._servers.all)
             self._lock.release()
 
     def kill(self) -> None:
         """Kill everything, at the second Ctrl-C. Nothing that was acknowledged is lost."""
-        for keeper in (*tuple(self._roles.values()), *self._servers, *self._followers):
+        for keeper in (*tuple(self._roles.values()), *self._servers.all):
             keeper.kill()
-
-
-def _wait_for(migrations: RoleProcess) -> None:
-    migrations.wait_until_loaded(LOADING_S)
 
 
 def _stop_all(keepers: Sequence[SupervisedProcess]) -> None:

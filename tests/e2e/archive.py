@@ -132,7 +132,7 @@ class RunningArchive:
             broker.start()
 
     def _keeper(self, name: str) -> SupervisedProcess:
-        return next(keeper for keeper in self.supervisor._servers if keeper.name == name)
+        return next(keeper for keeper in self.supervisor._servers.all if keeper.name == name)
 
     def command(
         self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S

@@ -6,13 +6,14 @@ A topic that was deleted and made anew has the same name, other records and anot
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any
 from uuid import UUID
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -154,14 +155,11 @@ async def look_at(settings: KafkaSettings, topic: str, *, timeout_s: float = 15.
     Raises:
         BrokerAway: no answer in time.
     """
+    request, addresses = _MetadataRequest(on_broker(settings, topic)), _addresses(settings)
+    asking = [partial(_ask_at, settings, address, request, timeout_s) for address in addresses]
     with translated("identify cluster"):
         async with asyncio.timeout(timeout_s):
-            client = AIOKafkaClient(**client_options(settings, client_id="photo-archive-identity"))
-            try:
-                await client.bootstrap()
-                response = await _ask_any(client, _MetadataRequest(on_broker(settings, topic)))
-            finally:
-                await client.close()
+            response = await _first_answer(asking, timeout_s)
     topics = response.topics or [(0, topic, bytes(16), False, [])]
     topic_id, partitions = topics[0][2], topics[0][4]
     there = {broker[0] for broker in response.brokers}
@@ -172,13 +170,55 @@ async def look_at(settings: KafkaSettings, topic: str, *, timeout_s: float = 15.
     return ClusterLook(identity, tuple(sorted(there)), tuple(sorted(holders - there)))
 
 
-async def _ask_any(client: AIOKafkaClient, request: Request[_MetadataStruct]) -> Any:
-    """Return the answer of any broker: one that has just died is still among those named."""
-    nodes = [broker.nodeId for broker in client.cluster.brokers()]
-    random.shuffle(nodes)
-    for node in nodes[:-1]:
-        try:
-            return await client.send(node, request)
-        except (KafkaError, OSError):
-            continue
-    return await client.send(nodes[-1] if nodes else client.get_random_node(), request)
+def _addresses(settings: KafkaSettings) -> list[str]:
+    return [address.strip() for address in settings.bootstrap_servers.split(",")]
+
+
+async def _ask_at(
+    settings: KafkaSettings, address: str, request: Request[_MetadataStruct], timeout_s: float
+) -> Any:
+    """Return the answer of any broker that is known at this address."""
+    options = client_options(settings, client_id="photo-archive-identity")
+    client = AIOKafkaClient(**options | {"bootstrap_servers": address})
+    try:
+        await client.bootstrap()
+        # One that has just died is still among those named.
+        nodes = [broker.nodeId for broker in client.cluster.brokers()]
+        asking = [partial(client.send, node, request) for node in nodes]
+        asking = asking or [partial(client.send, client.get_random_node(), request)]
+        return await _first_answer(asking, timeout_s)
+    finally:
+        await client.close()
+
+
+async def _first_answer(
+    asking: Sequence[Callable[[], Coroutine[Any, Any, Any]]], timeout_s: float
+) -> Any:
+    """Return the first answer; who was not asked yet is when the others fail or take too long.
+
+    A broker that hangs takes connections and says nothing, which would use up all of the time. The
+    shares are such that the last one that is asked has two of them.
+
+    Raises:
+        Exception: that of the last one that failed, when all have.
+    """
+    waiting, share_s = random.sample(asking, len(asking)), timeout_s / (len(asking) + 1)
+    asked: set[asyncio.Task[Any]] = set()
+    try:
+        while True:
+            if waiting:
+                asked.add(asyncio.create_task(waiting.pop()()))
+            done, asked = await asyncio.wait(
+                asked,
+                timeout=share_s if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            answered = [one for one in done if not one.cancelled() and one.exception() is None]
+            if answered:
+                return answered[0].result()
+            if not asked and not waiting:
+                return done.pop().result()
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)

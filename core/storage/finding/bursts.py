@@ -4,6 +4,7 @@ A shot belongs to the burst of the one before it where the two are alike at the 
 is identical to the shot before, or the same photo, is left out: those are other levels.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from core.storage.archive.ownership import visible
 from core.storage.finding.duplicates import BURST_S, Level, Look, level_of
 from core.transaction import Transaction
 
-#: Shots of one look: 10 ms.
+#: Shots of one look: 10 ms; full pages of text take some seconds.
 SHOTS = 2000
 # By index `tagged_images_newest`. CASE keeps vectors of other dimensions away from <=>.
 _SHOTS = f"""
@@ -81,6 +82,11 @@ async def page(
     """
     at, row_id = before or (None, None)
     rows = await connection.fetch(_SHOTS, owner, at, row_id, SHOTS, float(BURST_S))
+    # Two thousand pages of text are compared line by line: on the event loop all would wait.
+    return await asyncio.to_thread(_page, rows, limit)
+
+
+def _page(rows: Sequence[Any], limit: int) -> BurstPage:
     bursts: list[Burst] = []
     runs = list(_runs(rows))
     is_last = len(rows) < SHOTS

@@ -8,6 +8,7 @@ last two, however alike they look. Embeddings of one model and preprocessing are
 other only. Why these figures: docs/decisions/0015-perceptual-hash.md.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,7 +102,8 @@ class Found:
     """The images similar to one.
 
     Attributes:
-        is_complete: all embeddings of its model were compared.
+        is_complete: all embeddings of its model were compared, and of those that are near enough
+            each was looked at, or as many as were wanted are similar.
     """
 
     images: tuple[Alike, ...]
@@ -155,13 +157,19 @@ async def alike(connection: Transaction, image_id: UUID, *, owner: str | None, l
     Args:
         owner: only what this owner may see; None: all.
     """
-    # More rows than wanted: some will turn out to be too far apart in time.
-    rows = await connection.fetch(
-        _NEAR, image_id, MAX_COMPARED, BURST_COSINE, owner, 10 * limit + 100
-    )
+    # More rows than wanted: some will turn out to be too far apart in time, or of another text.
+    most = 10 * limit + 100
+    rows = await connection.fetch(_NEAR, image_id, MAX_COMPARED, BURST_COSINE, owner, most)
+    # Hundreds of pages are compared line by line: on the event loop all would wait.
+    images = await asyncio.to_thread(_all_alike, rows)
+    is_all = len(rows) < most or len(images) >= limit
+    is_complete = not rows or (is_all and rows[0]["compared"] < MAX_COMPARED)
+    return Found(images[:limit], is_complete=is_complete)
+
+
+def _all_alike(rows: Sequence[Mapping[str, Any]]) -> tuple[Alike, ...]:
     found = (_alike(row) for row in rows if row["image_id"] is not None)
-    images = tuple(one for one in found if one is not None)
-    return Found(images[:limit], is_complete=not rows or rows[0]["compared"] < MAX_COMPARED)
+    return tuple(one for one in found if one is not None)
 
 
 def _alike(row: Mapping[str, Any]) -> Alike | None:

@@ -13,14 +13,16 @@ from core.storage.archive.ownership import visible
 from core.storage.finding.duplicates import Look, hash_distance, level_of
 from core.transaction import Transaction
 
-# The values come as two byte strings: 200,000 rows would block the event loop. LIMIT is in the
+# The values come as byte strings: 200,000 rows would block the event loop. LIMIT is in the
 # subquery, where it ends the scan by id; after GROUP BY the whole archive would be read.
 _HASHES = f"""
 SELECT coalesce(string_agg(int8send(id), '' ORDER BY id), '') AS ids,
        coalesce(string_agg(int8send(hash), '' ORDER BY id), '') AS hashes,
+       coalesce(string_agg(boolsend(is_page), '' ORDER BY id), '') AS pages,
        coalesce(sum(images), 0) AS images
-FROM (SELECT min(id) AS id, min(perceptual_hash) AS hash, count(*) AS images
-      FROM (SELECT t.id, t.perceptual_hash, t.sha256
+FROM (SELECT min(id) AS id, min(perceptual_hash) AS hash, count(*) AS images,
+             bool_or(is_page) AS is_page
+      FROM (SELECT t.id, t.perceptual_hash, t.sha256, t.text_lines IS NOT NULL AS is_page
             FROM tagged_images t JOIN images i USING (image_id)
             WHERE t.perceptual_hash <> 0 AND i.status NOT IN ('missing', 'deleted')
               AND {visible("$1")}
@@ -56,11 +58,13 @@ class Hashes:
     Attributes:
         ids: of the rows; int8, big endian.
         values: int8, big endian.
+        pages: a byte each, 1 where the image is a page of text.
         is_complete: there are no more.
     """
 
     ids: bytes
     values: bytes
+    pages: bytes
     is_complete: bool
 
 
@@ -87,7 +91,8 @@ async def hashes(connection: Transaction, *, owner: str | None, limit: int) -> H
     Of images with the same bytes the oldest; none that is too flat to be judged.
     """
     [row] = await connection.fetch(_HASHES, owner, limit)
-    return Hashes(row["ids"], row["hashes"], is_complete=row["images"] < limit)
+    is_complete = row["images"] < limit
+    return Hashes(row["ids"], row["hashes"], row["pages"], is_complete=is_complete)
 
 
 async def confirmed(

@@ -149,13 +149,9 @@ class QueryLook:
         """Whether a page may end before its rows do, since few of those looked at match."""
         wanted = self.wanted
         unknown = (wanted.text, wanted.host, wanted.state)
-        if self.of_webhooks or self._is_common() or self._is_of_image():
+        if self.of_webhooks or self._is_common():
             return True
         return any(one is not None for one in unknown)
-
-    def _is_of_image(self) -> bool:
-        """Whether one image's answers are looked through, of all owners: by an index of images."""
-        return self.wanted.image_id is not None and not self.of_webhooks
 
     def _is_common(self) -> bool:
         """Whether the outcome is that which most have, and no index."""
@@ -208,7 +204,7 @@ class QueryLook:
     def _inner(self, at: str) -> list[str]:
         """Return the conditions that an index has."""
         wanted, conditions = self.wanted, []
-        if wanted.owner is not None and not self._is_of_image():
+        if wanted.owner is not None:  # here, not outside: `end` tells of a row that is looked at
             conditions.append(f"owner = {self.parameter(wanted.owner)}")
         if self.of_webhooks:
             by_state = "state = 'due'" if wanted.by_next_attempt else ""
@@ -243,8 +239,6 @@ class QueryLook:
         conditions = self._of_queries("q.") if self.of_webhooks else []
         if wanted.image_id is not None and self.of_webhooks:
             conditions.append(f"q.image_id = {self.parameter(str(wanted.image_id))}")
-        if self._is_of_image() and wanted.owner is not None:
-            conditions.append(f"q.owner = {self.parameter(wanted.owner)}")
         if not self.of_webhooks and self._is_common():
             conditions.append("q.outcome = 'query.completed'")
         if wanted.text is not None:

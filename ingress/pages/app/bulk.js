@@ -61,8 +61,8 @@ async function conclude(begun, { change, after, values, name }) {
   const close = change.delete ? undoToast(t("bulk.deletesSoon", values), undo, { ms: GRACE_S * 1000 }) : null;
   try {
     const ended = await follow(begun);
-    if (close && ended.state === "undone") return null;
     close?.();
+    if (ended.state === "undone") return null; // whoever took it back has told so
     after(change, ended);
     const back = canUndo(ended) ? undo : null; // also of what has failed on the way
     if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"), back);

@@ -53,7 +53,8 @@ async def similar(call: Call) -> Response:
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     async with call.deps.pool.connection() as connection:
         await visible_image(connection, image_id, call.caller)
-        found = await duplicates.alike(connection, image_id, owner=call.own_only, limit=limit)
+    # Pages of text are compared with no connection held.
+    found = await duplicates.alike(call.deps.pool, image_id, owner=call.own_only, limit=limit)
     shown = tuple(AlikeImage.of(one, image_path=one.path) for one in found.images)
     return json_response(SimilarImages(images=shown, is_complete=found.is_complete))
 

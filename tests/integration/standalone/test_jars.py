@@ -114,5 +114,7 @@ def test_without_a_network_the_step_says_what_does_not_work_and_how_to_try_again
     assert lit_html.main([str(tmp_path / "lit.jar")]) == 1
     said = capsys.readouterr().err
     assert "no route to host" in said
+    assert "The data is untouched" in said
+    assert "carry over the cache" in said
     assert "`make page` tries again" in said
     assert not (tmp_path / "lit.jar").exists()

@@ -20,7 +20,7 @@ from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
 from core.vision import scoring
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES
-from core.vision.demo_card import least_score
+from core.vision.demo_card import least_scores
 from core.vision.towers import TorchTowers
 from standalone.demo.questions import OF_FREE_PHOTOS
 from training.evaluate import name_features
@@ -202,7 +202,7 @@ def free_scores() -> dict[str, dict[str, float]]:
     )
     stored = scoring.quantise(towers.encode_pixels(photos.views))
     rows = scoring.score(
-        stored, text, scoring.Scale(towers.logit_scale, least=least_score()), "threshold"
+        stored, text, scoring.Scale(towers.logit_scale, least=least_scores()), "threshold"
     )
     return {
         name: {tag: score for tag, score in zip(NAMES, row, strict=True) if score >= 0}

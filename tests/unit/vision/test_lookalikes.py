@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.vision.decoding.lookalikes import MAX_EARLIER, Lookalikes, lookalikes
+from core.vision.decoding.lookalikes import (
+    MAX_EARLIER,
+    MAX_EARLIER_OF_PAGE,
+    MAX_PAIRS,
+    Lookalikes,
+    lookalikes,
+)
 
 BITS = 6
 
@@ -76,6 +82,29 @@ def test_where_more_are_alike_than_are_given_is_told() -> None:
     found = lookalikes(array([5] * (MAX_EARLIER + 3)), 0, max_bits=0, limit=1000)
 
     assert found.cut == (MAX_EARLIER + 1, MAX_EARLIER + 2)
+
+
+def test_of_many_alike_the_nearest_are_given_wherever_they_stand() -> None:
+    values = [0b111] * 50 + [0b1] * 3 + [0b11] * 40
+    found = lookalikes(array([*values, 0]), len(values), max_bits=BITS, limit=10)
+
+    assert found.pairs == tuple((place, 93) for place in range(50, 50 + MAX_EARLIER))
+    assert found.cut == (93,)
+
+
+def test_a_page_of_text_gets_hundreds_and_a_call_ends_behind_enough_pairs() -> None:
+    count = MAX_EARLIER_OF_PAGE + 100
+    pages = np.arange(count) != count - 2
+    found = lookalikes(
+        array([5] * count), count - 3, max_bits=0, limit=10, max_comparisons=10**9, pages=pages
+    )
+    of_each = [sum(newer == place for _, newer in found.pairs) for place in range(count)]
+    first = lookalikes(array([5] * count), 0, max_bits=0, limit=count, pages=pages)
+
+    assert of_each[-3:] == [MAX_EARLIER_OF_PAGE, MAX_EARLIER, MAX_EARLIER_OF_PAGE]
+    assert found.cut == (count - 3, count - 2, count - 1)
+    assert MAX_PAIRS <= len(first.pairs) < MAX_PAIRS + MAX_EARLIER_OF_PAGE
+    assert first.next < count
 
 
 def test_nothing_is_like_nothing() -> None:

@@ -78,15 +78,18 @@ def test_where_scores_are_probabilities_a_least_one_decides_and_not_the_backgrou
     near, far = image(0.99, 1), image(0.9, 1)  # the background is nearer to both
 
     assert np.isnan(score(near, side([[1, 0]]), SCALE, "threshold")).all()
-    least = replace(SCALE, least=0.2)
+    least = replace(SCALE, least={"a": 0.2})
     given = score(near, side([[1, 0]]), least, "threshold")[0, 0]
     assert 0.2 <= given < 0.5
     assert np.isnan(score(far, side([[1, 0]]), least, "threshold")).all()
+    both = score(near, side([[1, 0], [1, 0]]), least, "threshold")[0]
+    assert both[0] == given
+    assert np.isnan(both[1]), "the model has no least score for this label"
 
 
 def test_a_label_s_own_threshold_comes_before_the_model_s_least_score() -> None:
     text = side([[1, 0], [1, 0]], [0.5, 1.5])
-    scores = score(image(1, 1.5), text, replace(SCALE, least=0.9), "threshold")
+    scores = score(image(1, 1.5), text, replace(SCALE, least={"a": 0.9, "b": 0.9}), "threshold")
     assert scores[0, 0] < 0.9  # given by its own cosine, however low its score is
     assert np.isnan(scores[0, 1])
 

@@ -35,7 +35,10 @@ def archive(page: Page, begun: dict[str, Any]) -> None:
 def begin(page: Page, change: dict[str, Any]) -> None:
     page.evaluate(
         """(change) => { import("/bulk.js").then(({ apply }) => {
-          apply({ ids: ["x"] }, change, (made, { state }) => { window.after = state; });
+          apply({ ids: ["x"] }, change, (made, { state }) => {
+            window.after = state;
+            (window.ended ??= []).push(state);
+          });
         }); }""",
         change,
     )
@@ -68,6 +71,34 @@ def test_what_failed_on_the_way_can_be_undone(page: Page) -> None:
 
     toast = page.locator(".toast").filter(has_text="the disk is full")
     expect(toast.get_by_role("button", name="Undo")).to_be_visible()
+
+
+def test_a_change_that_is_undone_while_it_runs_is_not_reported_as_done(page: Page) -> None:
+    archive(page, change("running"))
+    give(page, {"GET /images/changes/c": change("undone")})
+    begin(page, {"excluded": True})
+    page.wait_for_function("asked.some((one) => one.body?.dry_run === false)")
+
+    give(page, {"POST /images/changes": change("running", change_id="d", would_change=3)})
+    give(page, {"GET /images/changes/d": change("done", change_id="d", changed=7)})
+    begin(page, {"excluded": True})  # ends behind the first one
+
+    expect(page.locator(".toast").filter(has_text="7")).to_be_visible()
+    expect(page.locator(".toast")).to_have_count(1)
+    assert page.evaluate("ended") == ["done"]
+
+
+def test_a_deletion_that_is_undone_elsewhere_offers_no_undo_any_more(page: Page) -> None:
+    archive(page, change("waiting", change={"delete": True}))
+    give(page, {"GET /images/changes/c": change("waiting", change={"delete": True})})
+    begin(page, {"delete": True})
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    undo = page.locator("#toasts").get_by_role("button", name="Undo")
+    undo.hover()  # as long as somebody points at it, it stays
+
+    give(page, {"GET /images/changes/c": change("undone", change={"delete": True})})
+
+    expect(undo).to_have_count(0)
 
 
 def test_the_last_changes_can_be_undone_as_long_as_the_archive_takes_it(page: Page) -> None:

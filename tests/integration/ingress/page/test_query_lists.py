@@ -102,6 +102,26 @@ async def test_the_answers_that_an_image_is_are_listed_with_their_deliveries(wor
     assert problem_in(wrong, "invalid_request")["errors"][0]["pointer"] == "image"
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {"state": "given_up"}, {"state": "waiting"}, {"text": "cats"}, {"by_next_attempt": True},
+     {"outcome": "query.completed"}],
+    ids=str,
+)  # fmt: skip
+async def test_no_page_goes_on_behind_a_query_of_somebody_else(
+    world: World, wanted: dict[str, Any]
+) -> None:
+    image_id = uuid4()
+    for _ in range(3):
+        await answered(world.pool, owner="bob", image_id=image_id)
+
+    found = await query_pages.page(
+        world.pool, QueryFilter(owner="alice", image_id=image_id, **wanted), 10, budget=3
+    )
+
+    assert (found.queries, found.next) == ([], None)
+
+
 async def test_a_query_without_a_webhook_has_the_host_of_its_address(world: World) -> None:
     async with world.client(Scope.QUERY) as http:
         url = "https://EXAMPLE.org/hook"

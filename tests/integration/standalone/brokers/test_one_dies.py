@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import CollectorRegistry
 
+from core.errors import BrokerAway
 from core.messaging.kafka.cluster import look_at
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
@@ -28,6 +29,7 @@ from tests.servers import first_port, kafka_login, settings_of
 
 PORT_OFFSET = 400  # away from the session's own servers
 RECORDS = 60
+LOOKS, LOOK_S = 6, 8.0  # in an order by chance; a quarter of it suffices on a quiet machine
 FAIL_OVER_S = 120.0  # the session of the dead one, 9 s, and an election; a busy machine
 
 
@@ -127,3 +129,21 @@ async def test_a_broker_of_three_dies_and_what_is_published_is_acknowledged_and_
         return (await look_at(kafka, IMAGES_ARRIVED.name)).missing == ()
 
     await until_true(is_whole, "all three are there again", FAIL_OVER_S)
+
+
+@pytest.mark.timeout(600)
+async def test_a_broker_of_three_that_hangs_does_not_use_up_the_time_of_a_look(
+    cluster: EmbeddedCluster, kafka: KafkaSettings
+) -> None:
+    """It takes connections and answers nothing; whichever is asked first, the others answer."""
+    await ensure_topics(kafka, plan_topics())
+    first = next(iter(cluster.brokers.values()))
+    hung = kafka.model_copy(update={"bootstrap_servers": first.bootstrap})
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        for _ in range(LOOKS):
+            assert (await look_at(kafka, IMAGES_ARRIVED.name, timeout_s=LOOK_S)).brokers
+        with pytest.raises(BrokerAway):
+            await look_at(hung, IMAGES_ARRIVED.name, timeout_s=LOOK_S / 4)
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
