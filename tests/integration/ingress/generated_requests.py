@@ -26,6 +26,7 @@ UNSPEAKABLE = (
     "an unusual spelling",
     "the URL has no host",
     "contains a NUL character",  # beside another pattern
+    "match pattern '[^/]'",  # the same
     "not the cursor of a page",  # opaque
     "is not in force",  # the version in If-Match
     "is not the ETag",  # header patterns are not kept to
