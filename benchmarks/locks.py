@@ -1,12 +1,15 @@
 """Several tagging processes on one PostgreSQL: what a batch waits for, above all for best images.
 
     python -m benchmarks.locks [--quick] [--batches 240] [--repetitions 3] [--only 14:0]
+    python -m benchmarks.locks --how-often [--quick]
 
 1, 2, 4 and 8 processes write the same number of batches of 64 photos, tagged before, with all that
 the tagging role writes for them: guard, rows, embeddings, counts, best images, events, commit. No
 model, no picture, no Kafka: so they write as fast as PostgreSQL lets them, which no model does.
 Meanwhile the sessions are looked at every 5 ms (pg_stat_activity), which itself costs a few per
 cent of a core. Each run has a copy of the same archive. `running` includes waiting for a processor.
+
+`--how-often`: how often a batch needs that lock at all, while an archive grows; without servers.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from rich.table import Table
 
 from benchmarks.harness.archives import Kind, load, rebuild
 from benchmarks.harness.report import goal, print_machine
+from benchmarks.harness.writing.growth import grow
 from benchmarks.harness.writing.together import Ran, copy_of, write_together
 from benchmarks.harness.writing.waits import Doing
 from core.settings import DatabaseSettings
@@ -178,6 +182,18 @@ async def run(archives: Sequence[Archive], *, batches: int, repetitions: int) ->
         print_goal(archive, found)
 
 
+def print_how_often(within_s: float) -> None:
+    """Print how often a batch changes a best image, for archives that grow."""
+    for kind in (SMALL, LARGE):
+        for grown in grow(kind, within_s):
+            print(
+                f"{kind.labels} labels, {kind.per_image} tags, up to {grown.photos:,} photos: "
+                f"{grown.locking:.1%} of the batches change {grown.changed:.2f} rows on average, "
+                f"of {grown.rows:,}",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Parse, measure, print. The exit code is 0 whatever the figures are."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -185,8 +201,12 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=0, help="per run, of all processes together")
     parser.add_argument("--repetitions", type=int, default=0)
     parser.add_argument("--only", help="one archive: labels:photos, 14:0 or 1000:100000")
+    parser.add_argument("--how-often", action="store_true", help="that a batch takes the lock")
     options = parser.parse_args()
     print_machine()
+    if options.how_often:
+        print_how_often(15 if options.quick else 300)
+        return
     archives = [Archive(SMALL, 0)]
     if not options.quick:
         archives += [Archive(SMALL, 100_000), Archive(LARGE, 100_000)]

@@ -49,6 +49,7 @@ URL = "https://hooks.example/answers"
 #: What goes by itself within minutes: folded, or told to those who watch.
 PASSING = frozenset({"changes", "total_changes", "outbox", "alembic_version"})
 LARGEST = 12  # indexes shown
+LARGEST_INDEXES = "largest indexes, bytes of one photo:"
 PACKED = 1_920  # events of each topic: whole batches of either size
 FEW = 5  # a transaction's 64 events go to 12 partitions
 
@@ -174,15 +175,18 @@ async def deliver(pool: Pool) -> None:
 async def measure(
     url: str, photos: int, count: int, events: Events
 ) -> tuple[list[Measured], list[str]]:
-    """Write everything; return what each takes, and lines about the largest indexes."""
+    """Write everything; return what each takes, and lines about log and indexes."""
     settings = DatabaseSettings(url=SecretStr(url), command_timeout_s=600)
     photos = max(1, photos // BATCH) * BATCH
     await define_labels(url, KIND)
     async with open_pool(settings, limits=TimeLimits(transaction_s=600)) as pool:
         seen = [await footprint.tables(pool)]
+        log = await footprint.log_end(pool)
         await write_photos(url, photos, events)
+        log = await footprint.log_end(pool) - log
         seen.append(await footprint.tables(pool))
-        largest = [
+        lines = [f"write-ahead log: {log / photos:,.0f} bytes of one photo", LARGEST_INDEXES]
+        lines += [
             f"  {name} {size / photos:.0f}" for name, size in await footprint.indexes(pool, LARGEST)
         ]
         await answer_queries(pool, count, events)
@@ -194,10 +198,10 @@ async def measure(
         Measured("query, its webhook due", count, seen[1], seen[2]),
         Measured("query, its webhook delivered", count, seen[1], seen[3]),
     ]
-    return found, largest
+    return found, lines
 
 
-def print_tables(found: list[Measured], largest: list[str]) -> None:
+def print_tables(found: list[Measured], lines: list[str]) -> None:
     """Print a line per table."""
     table = Table(title="PostgreSQL, bytes of one")
     for column in ("of one", "table", "rows", "bytes of rows", "bytes of indexes"):
@@ -208,7 +212,7 @@ def print_tables(found: list[Measured], largest: list[str]) -> None:
                 table.add_row(one.what, name, f"{rows:.2f}", f"{heap:.0f}", f"{index:.0f}")
         table.add_row(one.what, "together", "", "", f"{one.total():.0f}", end_section=True)
     Console(width=110).print(table)
-    print("largest indexes, bytes of one photo:", *largest, sep="\n")
+    print(*lines, sep="\n")
 
 
 def print_records(events: Events) -> None:
@@ -230,8 +234,8 @@ def main() -> None:
     count = options.queries or (1_000 if options.quick else 10_000)
     events = Events()
     with database() as url:
-        found, largest = asyncio.run(measure(url, photos, count, events))
-    print_tables(found, largest)
+        found, lines = asyncio.run(measure(url, photos, count, events))
+    print_tables(found, lines)
     print_records(events)
 
 
