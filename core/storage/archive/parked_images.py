@@ -271,7 +271,7 @@ async def prolong(connection: Transaction, claimed: ClaimedImage, lease_s: float
 
 
 async def release(connection: Transaction, claimed: ClaimedImage, after_s: float) -> None:
-    """Give a claim back, as if it had not been made, to be claimed again after a while."""
+    """Undo a claim, as if it had not been made; the arrival may be claimed again after a while."""
     pause = timedelta(seconds=after_s)
     await connection.execute(_RELEASE, claimed.image_id, claimed.token, pause)
 
