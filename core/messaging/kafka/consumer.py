@@ -24,7 +24,7 @@ from aiokafka.errors import (
 )
 
 from core.errors import BrokerAway, TransientError
-from core.messaging.kafka import unpacking
+from core.messaging.kafka import inflating, unpacking
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.connection import (
     client_options,
@@ -200,7 +200,7 @@ class GroupConsumer:
                 return OutOfLog([self._here(place) for place in error.args[0]])
             case CorruptRecordException():
                 return Garbled(str(error))
-            case unpacking.NoMeans():
+            case inflating.NoMeans():
                 return Dropped(f"fetch: {error}")
             case KafkaError() | ConsumerStoppedError():
                 return BrokerAway(f"fetch: {type(error).__name__}: {error}")
