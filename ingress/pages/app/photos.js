@@ -185,14 +185,14 @@ class Photos {
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
-      const { id, month } = focused ?? {};
+      const { id, month, index: was } = focused ?? {};
       if (this.list) {
         this.#take(next);
         return await this.list?.again(); // it went where nothing is left
       }
       await this.#show(next, anchor);
       if (hasFocus) {
-        const index = await next.placeOf(id, month);
+        const index = await next.placeOf(id, month, before.sections[before.sectionOf(was)].part);
         if (index >= 0) await this.grid.reveal(index);
       }
       if (next.total > before.total) say(t("photos.came", { n: next.total - before.total }));
@@ -223,9 +223,9 @@ class Photos {
   async #keep(before, next) {
     const anchor = this.grid.anchor();
     if (!anchor) return null;
-    const { month } = before.sections[before.sectionOf(anchor.index)];
+    const { month, part } = before.sections[before.sectionOf(anchor.index)];
     const id = await before.idAt(anchor.index);
-    const index = id ? await next.placeOf(id, month) : -1;
+    const index = id ? await next.placeOf(id, month, part) : -1;
     return index < 0 ? anchor : { ...anchor, index };
   }
 
@@ -236,14 +236,14 @@ class Photos {
     const { timeline, last } = this;
     try {
       // Places move when photos come: the one that was picked last is looked for.
-      const from = isRange && last ? await timeline.placeOf(last.id, last.month) : -1;
+      const from = isRange && last ? await timeline.placeOf(last.id, last.month, last.part) : -1;
       if (from >= 0 && Math.abs(tile.index - from) >= MOST_PICKED) return undoToast(t("photos.tooMany", { n: MOST_PICKED }));
       if (from >= 0) for (const id of await timeline.range(from, tile.index)) this.picked.add(id);
       else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
     } catch (problem) {
       return undoToast(failure(problem));
     }
-    this.last = { id: tile.id, month: tile.month };
+    this.last = { id: tile.id, month: tile.month, part: timeline.sections[timeline.sectionOf(tile.index)].part };
     return this.chosen();
   }
 
