@@ -10,7 +10,7 @@ import * as words from "./words.js";
 const { t } = words;
 const PLACES = ["photos", "duplicates", "labels", "queries", "pipeline"];
 const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), query: () => import("./query.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
-const WELL = new Set(["keeps_up", "idle"]);
+const TROUBLES = [["stands", ["halted", "silent", "stopped"]], ["behind", ["grows"]]]; // the worst first
 
 const root = document.getElementById("app");
 const open = new Map(); // what is shown, or kept behind a photo: name -> {section, screen}
@@ -211,7 +211,7 @@ async function begin() {
     shell();
   }).catch(() => {});
   watch("pipeline", ({ stages }) => {
-    const worst = stages.find((one) => !WELL.has(one.state))?.state ?? null;
+    const [worst = null] = TROUBLES.find(([, states]) => stages.some((one) => states.includes(one.state))) ?? [];
     if (worst === stage) return;
     stage = worst;
     shell();

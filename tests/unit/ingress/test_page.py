@@ -243,7 +243,7 @@ def test_what_the_page_begins_with_is_asked_for_at_once() -> None:
 
 
 def test_the_page_cuts_months_as_the_archive_does() -> None:
-    [part] = re.findall(r"(?m)^const PART = (\d+);", (APP / "timeline.js").read_text())
+    [part] = re.findall(r"(?m)^export const PART = (\d+);", (APP / "timeline.js").read_text())
 
     assert int(part) == PART_IMAGES
 
