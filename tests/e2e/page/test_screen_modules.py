@@ -295,7 +295,7 @@ def test_chosen_photos_are_taken_to_the_labels_where_their_number_teaches(
         """async (ids) => {
           const { render } = await import("/lit/lit-html.js");
           const { bulkBar } = await import("/bulk.js");
-          render(bulkBar({ picked: new Set(ids), timeline: { total: 9 } }),
+          render(bulkBar({ choice: { picked: new Set(ids) }, timeline: { total: 9 } }),
             document.getElementById("main"));
         }""",
         [A, B, C][:count],
