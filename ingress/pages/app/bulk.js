@@ -2,7 +2,8 @@
 import { html } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { asJson } from "./filters.js";
-import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
+import { confirmBy, openDialog } from "./dialogs.js";
+import { failure, icon, scopeGate, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { ago, date, duration, knownTags, t, tagName } from "./words.js";
 

@@ -3,7 +3,8 @@ import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, lastOnly, may, send } from "./api.js";
 import { none, pagedDialog, reasonText, timed } from "./marks.js";
-import { apiButton, confirmBy, problemStrip, say } from "./parts.js";
+import { confirmBy } from "./dialogs.js";
+import { apiButton, problemStrip, say } from "./parts.js";
 import { bytes, number, t } from "./words.js";
 
 const PAGE = 20;

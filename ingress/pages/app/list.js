@@ -2,7 +2,8 @@
 import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get } from "./api.js";
-import { confidence, problemStrip, thumb } from "./parts.js";
+import { problemStrip } from "./parts.js";
+import { confidence, thumb } from "./pieces.js";
 import { link } from "./routing.js";
 import { describe, merged, reasonOf } from "./tiles.js";
 import { bytes, date, t } from "./words.js";

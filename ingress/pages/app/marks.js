@@ -1,6 +1,7 @@
 // Small pieces of the screens about work: a state, a moment, a dialog that is drawn again.
 import { html, nothing, svg } from "./lit/lit-html.js";
-import { openDialog, problemStrip } from "./parts.js";
+import { openDialog } from "./dialogs.js";
+import { problemStrip } from "./parts.js";
 import { ago, date, duration, has, t, time } from "./words.js";
 
 /** A state: a shape, for the eye alone, and a word; the colour comes on top. */

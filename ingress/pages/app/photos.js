@@ -6,12 +6,13 @@ import { emptyArchive, noMatch } from "./nothing.js";
 import { filterBar } from "./filterbar.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
+import { loadWork } from "./look.js";
 import { problemStrip, say } from "./parts.js";
 import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords, made } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
-import { loadWorkWords, t } from "./words.js";
+import { t } from "./words.js";
 
 const SOON_MS = 100; // several photos that come together are looked at once
 const PAUSE_MS = 1200; // while photos come all the time, it is looked so often, or a third of the time
@@ -122,7 +123,7 @@ class Photos {
     if (this.isClosed) return;
     this.#take(timeline);
     if (this.isList) {
-      const { PhotoList } = await import("./list.js");
+      const [{ PhotoList }] = await Promise.all([import("./list.js"), loadWork()]);
       if (timeline !== this.timeline) return;
       this.list ??= new PhotoList(this.body, this);
       this.list.open(this.filter, this.order);
@@ -277,7 +278,7 @@ class Photos {
     } else if (!this.isList) render(nothing, this.body);
   }
 
-  bulk = async () => (await Promise.all([import("./bulk.js"), loadWorkWords()]))[0];
+  bulk = async () => (await Promise.all([import("./bulk.js"), loadWork()]))[0];
 
   async drawFoot() {
     if (!this.choice.isAny) return render(nothing, this.foot);

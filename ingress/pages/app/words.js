@@ -35,7 +35,8 @@ export function loadWorkWords() {
 async function use(wanted) {
   const [first, work] = FILES[wanted];
   const loaded = await Promise.all([first(), isWhole ? work() : { words: {} }]);
-  words = Object.assign({}, ...loaded.map((one) => one.words));
+  words = {};
+  for (const [section, texts] of loaded.flatMap((one) => Object.entries(one.words))) words[section] = { ...words[section], ...texts };
   code = wanted;
   place = navigator.languages.find((one) => one.slice(0, 2) === wanted) ?? wanted;
   plurals = new Intl.PluralRules(code);
