@@ -16,6 +16,9 @@ export const moment = (iso) => (iso ? html`<time datetime=${iso} title=${date(is
 /** The time of day, and beneath it how long ago that was. */
 export const timed = (iso, now = Date.now()) => (iso ? html`<time datetime=${iso}>${time(iso)}</time> <span class="quiet">${t("parts.ago", { time: duration(Math.max(0, Math.floor((now - Date.parse(iso)) / 1000))) })}</span>` : none);
 
+/** The same in a line of text. */
+export const dated = (iso) => html`<time datetime=${iso}>${time(iso)}</time> (${ago(iso)})`;
+
 /** A time ahead, counting down. */
 export function countdown(iso) {
   const left = Math.ceil((Date.parse(iso) - Date.now()) / 1000);

@@ -170,7 +170,7 @@ function worded(values) {
 }
 
 function stages(doc, now) {
-  const hasGaps = doc.stages.some((one) => one.trend.includes(null));
+  const hasGaps = doc.stages.some((one) => measured(one).includes(null));
   return html`<section>
     <h2>${t("pipeline.stages")}</h2>
     <table class="cards stages">
@@ -184,6 +184,9 @@ function stages(doc, now) {
 
 const SAMPLE_MS = 15_000; // of one figure in a line, as `GET /stats/pipeline` has it
 
+/** The figures of a stage's line; the present one comes within seconds, and is no gap before. */
+const measured = ({ trend }) => (trend.at(-1) === null ? trend.slice(0, -1) : trend);
+
 function stage(one, now) {
   const began = (at) => (Math.floor(now / SAMPLE_MS) - one.trend.length + 1 + at) * SAMPLE_MS;
   const name = t(`pipeline.stage_${one.name}`);
@@ -194,7 +197,7 @@ function stage(one, now) {
     <td class="number" data-label=${t("pipeline.col_waiting")}>${one.waiting === null ? unknown : number(one.waiting)}</td>
     <td class="number" data-label=${t("pipeline.col_oldest")}>${one.oldest_waiting_s === null
       ? one.waiting ? unknown : none : duration(one.oldest_waiting_s)}</td>
-    <td data-label=${t("pipeline.col_trend")}>${sparkline(one.trend, {
+    <td data-label=${t("pipeline.col_trend")}>${sparkline(measured(one), {
       title: t("pipeline.trend_of", { stage: name }), textOf: duration, labelOf: (at) => time(new Date(began(at)).toISOString()),
     })}</td>
     <td data-label=${t("pipeline.col_state")}>${stageState(one, now)}</td>
@@ -220,13 +223,16 @@ function rate(perSecond) {
   return perSecond === null ? none : number(Math.round(perSecond * 10) / 10);
 }
 
+/** Processes, those first that do not work. */
+const byTrouble = (all) => [...all].sort((one, other) => (MARKS[other.state]?.[0] === "bad") - (MARKS[one.state]?.[0] === "bad"));
+
 function processes(doc, now) {
   return html`<section>
     <h2>${t("pipeline.processes")}</h2>
     ${doc.processes.length ? html`<table class="cards">
       <thead><tr>${["process", "state", "progressed", "seen", "started"].map(
         (key) => html`<th scope="col">${t(`pipeline.col_${key}`)}</th>`)}</tr></thead>
-      <tbody>${repeat(doc.processes, (one) => `${one.role} ${one.instance}`, (one) => process(one, now))}</tbody>
+      <tbody>${repeat(byTrouble(doc.processes), (one) => `${one.role} ${one.instance}`, (one) => process(one, now))}</tbody>
     </table>` : html`<p class="quiet">${t("pipeline.no_process")}</p>`}
   </section>`;
 }

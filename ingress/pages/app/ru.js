@@ -9,7 +9,7 @@ export const words = {
     photos: "Фото",
     photo: "Фотография",
     search: "Поиск",
-    searchHint: "слова для поиска…",
+    searchHint: "что ищем?",
     duplicates: "Повторы",
     labels: "Метки",
     queries: "Запросы",

@@ -90,8 +90,9 @@ export const number = (n, options = DIGITS) => format(Intl.NumberFormat, options
 export const percent = (x) =>
   number(x, { style: "percent", maximumFractionDigits: x > 0 && x < 0.01 ? 1 : 0 });
 
+// A figure and its unit stay on one line.
 const unit = (n, name, digits = 0) =>
-  number(n, { style: "unit", unit: name, unitDisplay: name === "byte" ? "long" : "short", maximumFractionDigits: digits });
+  number(n, { style: "unit", unit: name, unitDisplay: name === "byte" ? "long" : "short", maximumFractionDigits: digits }).replace(" ", "\u00a0");
 
 const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 export function bytes(n) {
@@ -109,7 +110,7 @@ export function duration(s) {
   const at = steps.findIndex(([, size]) => s >= size);
   const [[large, size], small] = [steps[at], steps[at + 1]];
   const rest = small && Math.floor((s % size) / small[1]);
-  return unit(Math.floor(s / size), large) + (rest ? ` ${unit(rest, small[0])}` : "");
+  return unit(Math.floor(s / size), large) + (rest ? `\u00a0${unit(rest, small[0])}` : "");
 }
 
 /** Dates come as ISO with a zone, or as EXIF writes them: the camera's own clock, without one. */

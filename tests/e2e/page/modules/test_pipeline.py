@@ -137,7 +137,7 @@ def test_a_gap_in_a_line_says_what_it_is(page: Page) -> None:
     expect(charts.first.locator(".gap")).to_have_count(2)
     expect(charts.first.locator(".gap title").first).to_have_text("not measured")
     expect(charts.first.get_by_role("img")).to_have_attribute(
-        "aria-label", "Tagging of new photos, how long the oldest waited: 1 sec – 2 sec"
+        "aria-label", "Tagging of new photos, how long the oldest waited: 1\u00a0sec – 2\u00a0sec"
         " (25 of 60 not measured)"
     )  # fmt: skip
     expect(charts.last.locator(".gap")).to_have_count(0)
@@ -145,8 +145,9 @@ def test_a_gap_in_a_line_says_what_it_is(page: Page) -> None:
     expect(charts.first.locator("td").nth(1)).to_have_text("not measured")
 
 
-def test_lines_without_a_gap_need_no_legend(page: Page) -> None:
-    shown(page, stage("tagging", "idle"))
+@pytest.mark.parametrize("now", [0.0, None], ids=["measured", "to come"])
+def test_lines_without_a_gap_need_no_legend(page: Page, now: float | None) -> None:
+    shown(page, stage("tagging", "idle", trend=[0.0] * 59 + [now]))
 
     expect(page.locator(".spark")).to_have_count(1)
     expect(page.locator("main")).not_to_contain_text("nothing was measured")
