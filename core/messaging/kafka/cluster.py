@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID
 
-from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -26,7 +26,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from core.messaging.kafka.connection import client_options, on_broker, translated
+from core.messaging.kafka.connection import login_options, on_broker, translated
 from core.offsets import Identity
 from core.settings import KafkaSettings
 
@@ -155,8 +155,9 @@ async def look_at(settings: KafkaSettings, topic: str, *, timeout_s: float = 15.
     Raises:
         BrokerAway: no answer in time.
     """
-    request, addresses = _MetadataRequest(on_broker(settings, topic)), _addresses(settings)
-    asking = [partial(_ask_at, settings, address, request, timeout_s) for address in addresses]
+    request = _MetadataRequest(on_broker(settings, topic))
+    addresses = collect_hosts(settings.bootstrap_servers)
+    asking = [partial(_ask_at, settings, address, request) for address in addresses]
     with translated("identify cluster"):
         async with asyncio.timeout(timeout_s):
             response = await _first_answer(asking, timeout_s)
@@ -170,25 +171,24 @@ async def look_at(settings: KafkaSettings, topic: str, *, timeout_s: float = 15.
     return ClusterLook(identity, tuple(sorted(there)), tuple(sorted(holders - there)))
 
 
-def _addresses(settings: KafkaSettings) -> list[str]:
-    return [address.strip() for address in settings.bootstrap_servers.split(",")]
-
-
 async def _ask_at(
-    settings: KafkaSettings, address: str, request: Request[_MetadataStruct], timeout_s: float
+    settings: KafkaSettings, address: tuple[str, int, Any], request: Request[_MetadataStruct]
 ) -> Any:
-    """Return the answer of any broker that is known at this address."""
-    options = client_options(settings, client_id="photo-archive-identity")
-    client = AIOKafkaClient(**options | {"bootstrap_servers": address})
+    """Return the answer of the broker at this address.
+
+    Over a connection of its own: a client of aiokafka 0.14 opens one at a time, so one broker that
+    hangs holds up the others that it knows.
+    """
+    host, port, _ = address
+    connection = await create_conn(
+        host, port, client_id="photo-archive-identity", **login_options(settings)
+    )
     try:
-        await client.bootstrap()
-        # One that has just died is still among those named.
-        nodes = [broker.nodeId for broker in client.cluster.brokers()]
-        asking = [partial(client.send, node, request) for node in nodes]
-        asking = asking or [partial(client.send, client.get_random_node(), request)]
-        return await _first_answer(asking, timeout_s)
+        answer = await connection.send(request)
     finally:
-        await client.close()
+        closed = connection.close()
+    await closed
+    return answer
 
 
 async def _first_answer(
