@@ -18,7 +18,7 @@ import httpx
 
 from core.errors import PhotoTaggerError
 from standalone.files import write_private
-from standalone.supervision.supervisor import PROJECT
+from standalone.supervision.role_keepers import PROJECT
 
 #: Installed beside the Python that runs us.
 COMMAND = str(Path(sys.executable).with_name("photo-archive"))

@@ -33,8 +33,9 @@ from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
 from standalone.supervision.plan import StandalonePlan
 from standalone.supervision.planning import _secrets_key, allow
+from standalone.supervision.role_keepers import PROJECT
 from standalone.supervision.roles import ProcessSpec
-from standalone.supervision.supervisor import PROJECT, Supervisor
+from standalone.supervision.supervisor import Supervisor
 from tests.command import COMMAND
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart, settings_of
 
