@@ -50,6 +50,7 @@ class Supervisor:
         self._roles = RoleKeepers(
             plan, self._home, ports=self._ports, say=say, give_up=self._give_up
         )
+        self._step = ""
         self._ended = threading.Event()
         self._stopping = threading.Lock()
         self._reason = ""
@@ -103,9 +104,11 @@ class Supervisor:
             waiting = partial(migrations.wait_until_loaded, LOADING_S)
             self._roles.start(early, environment, beside=[waiting])
             self._wait_for_servers()
+            self._step = "the schema and the topics to be made"
             migrate(migrations, self._servers_environment())
         finally:
             migrations.kill()
+            self._step = ""
         self._release()
         self._roles.start([role for role in roles if not role.loads_first], environment)
 
@@ -179,6 +182,10 @@ class Supervisor:
     def _servers_environment(self) -> dict[str, str]:
         database = {"DATABASE_URL": self.postgres.url, "DATABASE_POOLER_URL": "none"}
         return {**database, **self.kafka.environment}
+
+    def waits_for(self) -> str:
+        """Return what a start waits for, for a person; empty where it waits for nothing more."""
+        return self._servers.waits_for() or self._step
 
     def states(self) -> tuple[ProcessState, ...]:
         """Return the states of all processes, servers first."""

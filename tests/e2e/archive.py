@@ -25,7 +25,8 @@ from aiokafka.structs import TopicPartition
 from core.messaging.kafka.connection import login_options
 from core.settings import StandaloneSettings
 from schemas.topics import plan_topics
-from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
+from standalone.demo.archive_client import ArchiveClient
+from standalone.demo.kept_keys import Credentials, credentials
 from standalone.environment import cache_directory, inherited
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.kafka.cluster import EmbeddedCluster

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from photo_archive.backing.steps import STEPS
-from standalone.demo.archive_client import admin_key
+from standalone.demo.kept_keys import admin_key
 from standalone.environment import inherited
 from standalone.restore_note import FILE_NAME
 from standalone.supervision.role_keepers import PROJECT
