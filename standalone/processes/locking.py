@@ -150,6 +150,18 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock in this file; the look leaves no trace."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none
+        return False
+    return False
+
+
 def is_alive(pid: int) -> bool:
     """Return whether a process with this id runs; a zombie does not."""
     try:
