@@ -55,7 +55,7 @@ class ServerKeepers:
         else:
             self.postgres = EmbeddedPostgres(home, port, plan=ports)
         self.kafka: EmbeddedKafka | EmbeddedCluster = make_kafka(
-            home, plan.cache, plan.settings.kafka_port, size=plan.brokers, plan=ports
+            home, plan.cache, plan.settings.kafka_port, size=plan.brokers, plan=ports, say=say
         )
         servers = tuple(
             SupervisedProcess(
