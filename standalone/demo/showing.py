@@ -118,9 +118,11 @@ def show_answers(
 def show_processes(console: Console, supervisor: Supervisor) -> None:
     """Show what runs."""
     table = Table(title="Processes", title_justify="left")
-    for column in ("process", "pid", "memory", "restarts"):
+    for column in ("process", "pid", "port", "memory", "restarts"):
         table.add_column(column)
+    ports = supervisor.ports()
     for state in supervisor.states():
         memory = f"{state.memory_bytes / 2**20:.0f} MiB"
-        table.add_row(state.name, str(state.pid), memory, str(state.restarts))
+        port = ports.get(state.name, "")
+        table.add_row(state.name, str(state.pid), port, memory, str(state.restarts))
     console.print(table)

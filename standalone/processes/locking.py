@@ -112,7 +112,7 @@ class DirectoryLock:
         """Write into the lock file who holds it, for the message of a second start."""
         record = json.dumps(asdict(LockHolder(os.getpid(), child_pid, ports))).encode()
         # One write over the old text, so that no reader sees an empty file. JSON allows the blanks.
-        os.pwrite(self.descriptor, record.ljust(200), 0)
+        os.pwrite(self.descriptor, record.ljust(500), 0)
 
     def _owner(self) -> LockHolder | None:
         try:

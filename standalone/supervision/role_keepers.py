@@ -72,10 +72,10 @@ class RoleKeepers:
         return _port_of(self._entrance) if self._entrance else 0
 
     @property
-    def metrics_ports(self) -> tuple[int, ...]:
-        """The ports of the metrics."""
+    def metrics_ports(self) -> Mapping[str, int]:
+        """The ports of the metrics, by the names of the roles."""
         with self._changing:
-            return tuple(map(_port_of, self._sockets.values()))
+            return {name: _port_of(one) for name, one in self._sockets.items()}
 
     @property
     def lost(self) -> tuple[str, ...]:

@@ -142,7 +142,9 @@ class Supervisor:
 
     def _describe(self) -> None:
         """Write our ports into the lock file, for the message of a second start."""
-        ports = filter(None, (*self._servers.ports, self._roles.port, *self._roles.metrics_ports))
+        ports = filter(
+            None, (*self._servers.ports, self._roles.port, *self._roles.metrics_ports.values())
+        )
         self._lock.describe_owner(ports=", ".join(map(str, ports)))
 
     # -- while it runs
@@ -162,6 +164,16 @@ class Supervisor:
         """The address of the ingress; its port is 0 before the start."""
         scheme = "https" if self._plan.certificate else "http"
         return f"{scheme}://{HOST}:{self._roles.port}"
+
+    def ports(self) -> dict[str, str]:
+        """Return where the processes listen, by their names, for a person."""
+        of_metrics = {name: f"{port}/metrics" for name, port in self._roles.metrics_ports.items()}
+        servers = {**self.kafka.brokers, "postgres": self.postgres}
+        return {
+            **{name: str(server.ports[0]) for name, server in servers.items() if server.ports},
+            **of_metrics,
+            "ingress": str(self._roles.port),
+        }
 
     def environment(self) -> dict[str, str]:
         """Return what roles and commands need to reach the servers, which must be up."""

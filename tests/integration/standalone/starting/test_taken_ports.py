@@ -159,7 +159,7 @@ def test_the_metrics_of_a_role_have_their_port_from_the_start(tmp_path: Path) ->
         kept.start()
         try:
             until(lambda: bool(kept.roles.metrics_ports), "it has a port", LIMIT_S)
-            (port,) = kept.roles.metrics_ports
+            (port,) = kept.roles.metrics_ports.values()
             assert port > PORT + 10, "the wanted one is somebody else's"
             assert not is_free(port)
         finally:
