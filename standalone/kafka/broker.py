@@ -154,8 +154,8 @@ class Broker(EmbeddedServer):
                     other.stop()
         if self._aot is not None and not self._aot.options():
             self._aot.discard()
-            took_s = time.monotonic() - began
-            why = problem if problem and took_s < RECORDING_S else f"it took over {took_s:.0f} s"
+            is_late = time.monotonic() - began >= RECORDING_S
+            why = problem if problem and not is_late else f"it took over {RECORDING_S:.0f} s"
             self._say(f"it was not prepared, which is not needed: {why} ({log})")
 
     def _choose_ports(self) -> tuple[int, ...]:

@@ -112,7 +112,8 @@ class RoleKeepers:
             environment: what all share, but for how to reach the servers.
             beside: what is to be loaded first; each returns when it has.
         """
-        steps = [*beside, *(partial(self._start, role, environment) for role in roles)]
+        steps = [*beside]
+        steps += [partial(self._start, role, environment) for role in roles]
         # Tagging may download a model: one more, so that the others go on meanwhile.
         run_in_order(steps, at_once=max(cores(), self._plan.settings.tagging_processes + 1))
 

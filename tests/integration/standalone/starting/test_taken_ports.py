@@ -79,9 +79,9 @@ class Kept:
         self.roles.stop_listening()
 
 
-def ingress(source: str, **more: bool) -> ProcessSpec:
+def ingress(source: str) -> ProcessSpec:
     role = ProcessSpec("ingress", ("-c", source), serves_metrics=False, serves_people=True)
-    return replace(role, listens=True, **more)
+    return replace(role, listens=True)
 
 
 @pytest.fixture
