@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import typer
 
 from core.settings import DatabaseSettings
 from photo_archive import running
@@ -123,7 +124,7 @@ def test_a_command_that_needs_no_server_goes_on(home: Path) -> None:
     async def work() -> int:
         return 7
 
-    with pytest.raises(running.typer.Exit) as ended:
+    with pytest.raises(typer.Exit) as ended:
         running.run(work(), asks_servers=False)
     assert ended.value.exit_code == 7
 

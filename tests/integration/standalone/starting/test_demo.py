@@ -11,7 +11,7 @@ from rich.console import Console
 
 from core.errors import ConfigurationError
 from standalone.demo import main_job, ways_in
-from standalone.demo.archive_client import ArchiveFailed
+from standalone.demo.archive_client import ArchiveClient, ArchiveFailed
 from standalone.demo.kept_keys import Credentials
 from standalone.demo.main_job import Wish
 from standalone.demo.showing import Stopwatch
@@ -103,7 +103,7 @@ def test_other_terminals_have_both_keys_before_it_takes_requests(
     def ready(*_: Any) -> None:
         files.append((tmp_path / "env.sh").read_text())
 
-    monkeypatch.setattr(ways_in.ArchiveClient, "wait_until_ready", ready)
+    monkeypatch.setattr(ArchiveClient, "wait_until_ready", ready)
     ways = ways_in.open_ways_in(
         demo.plan, cast("Supervisor", FakeSupervisor("http://127.0.0.1:8081")), demo.clock
     )

@@ -57,11 +57,11 @@ def test_the_command_may_take_as_long_as_it_takes(
     limits: list[float | None] = []
     run = subprocess.Popen.communicate
 
-    def communicate(process: Any, *arguments: Any, timeout: float | None = None) -> Any:
+    def communicate(process: Any, timeout: float | None = None) -> Any:
         limits.append(timeout)
         if len(limits) < 5:
             raise subprocess.TimeoutExpired("photo-archive", timeout or 0.0)
-        return run(process, *arguments, timeout=None)
+        return run(process, timeout=None)
 
     monkeypatch.setattr(subprocess.Popen, "communicate", communicate)
 

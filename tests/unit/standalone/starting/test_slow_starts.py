@@ -1,5 +1,6 @@
 """Servers on a machine that is too busy: waited for while they move, and given up with a reason."""
 
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -101,9 +102,7 @@ class NeverReady(EmbeddedServer):
 
 def test_a_server_that_was_not_ready_in_time_says_so(tmp_path: Path) -> None:
     """It said that it ended with exit code 143, which is how it was stopped."""
-    server = NeverReady(
-        tmp_path, subject="Never", stop_signal=child_process.signal.SIGTERM, stop_grace_s=LIMIT_S
-    )
+    server = NeverReady(tmp_path, subject="Never", stop_signal=signal.SIGTERM, stop_grace_s=LIMIT_S)
     with pytest.raises(ServerFailed, match=r"^Never was not ready within \d+ s and was stopped"):
         server.start()
 
