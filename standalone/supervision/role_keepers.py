@@ -53,7 +53,9 @@ class RoleKeepers:
         self._keepers: dict[str, SupervisedProcess] = {}
         self._processes: dict[str, RoleProcess] = {}
         self._sockets: dict[str, socket.socket] = {}
+        self._metrics_ports: dict[str, int] = {}
         self._entrance: socket.socket | None = None
+        self._port = 0
         self._reached: Mapping[str, str] | None = None
         self._is_closed = False
         self._lost: list[str] = []
@@ -65,17 +67,18 @@ class RoleKeepers:
             PortTaken: none is free.
         """
         self._entrance = self._ports.listen(self._plan.settings.ingress_port)
+        self._port = _port_of(self._entrance)
 
     @property
     def port(self) -> int:
         """The archive's own port; 0 before `open`."""
-        return _port_of(self._entrance) if self._entrance else 0
+        return self._port
 
     @property
     def metrics_ports(self) -> Mapping[str, int]:
         """The ports of the metrics, by the names of the roles."""
         with self._changing:
-            return {name: _port_of(one) for name, one in self._sockets.items()}
+            return dict(self._metrics_ports)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -199,7 +202,8 @@ class RoleKeepers:
         with self._changing:
             if role.name not in self._sockets:
                 wanted = self._plan.settings.metrics_port
-                self._sockets[role.name] = self._ports.listen(wanted)
+                made = self._sockets[role.name] = self._ports.listen(wanted)
+                self._metrics_ports[role.name] = _port_of(made)
             return self._sockets[role.name]
 
     def _free_metrics_port(self) -> int:

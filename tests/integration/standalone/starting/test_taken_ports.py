@@ -139,6 +139,7 @@ def test_the_port_is_free_again_after_the_stop(kept: Kept) -> None:
     kept.stop()
 
     assert is_free(port)
+    assert kept.roles.port == port, "it is known where it was"
 
 
 def test_an_ingress_that_is_refused_ends_everything_with_its_own_reason(tmp_path: Path) -> None:
