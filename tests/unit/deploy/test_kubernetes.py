@@ -1,6 +1,7 @@
 """deploy/kubernetes: what the manifests name exists, and means what it should."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -410,3 +411,12 @@ def test_the_operator_s_alarms_are_those_of_prometheus() -> None:
 
     assert text == kubernetes_alarms(), "run: make docs"
     assert yaml.safe_load(text)["spec"] == rules
+
+
+def test_the_alarm_of_volumes_looks_at_every_namespace_that_holds_ours() -> None:
+    rules = (KUBERNETES.parent / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    asked = re.findall(r'kubelet_volume_stats_\w+\{namespace=~"([^"]+)"\}', rules)
+    namespaces = {one["metadata"]["name"] for one in in_files() if one["kind"] == "Namespace"}
+
+    assert len(asked) == 2
+    assert all(set(one.split("|")) == namespaces for one in asked)
