@@ -397,10 +397,24 @@ def test_what_is_scaled_exists_goes_down_slowly_and_never_beyond_its_partitions(
     for spec in scaled:
         target = spec["scaleTargetRef"]
         assert sets[target["name"]]["kind"] == target["kind"]
+        assert "replicas" not in sets[target["name"]]["spec"], "an apply would undo the scaling"
         assert spec["maxReplicaCount"] <= partitions
         down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
         assert down["stabilizationWindowSeconds"] >= 600
         assert [(one["value"], one["periodSeconds"]) for one in down["policies"]] == [(1, 300)]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_nobody_scales_says_how_many_there_are(name: str, tmp_path: Path) -> None:
+    found = rendered(name, tmp_path)
+    scaled = {
+        one["spec"]["scaleTargetRef"]["name"] for one in found if one["kind"] == "ScaledObject"
+    }
+    told = {workload for workload, one, _ in workloads(found) if "replicas" in one["spec"]}
+
+    assert (
+        told == {workload for workload, one, _ in workloads(found) if one["kind"] != "Job"} - scaled
+    )
 
 
 def test_the_operator_s_alarms_are_those_of_prometheus() -> None:
