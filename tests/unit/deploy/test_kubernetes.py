@@ -304,6 +304,19 @@ def test_whatever_a_pod_refers_to_is_there_or_made_by_hand(name: str, tmp_path: 
     assert places == {"photo-archive"}
 
 
+def test_the_document_has_a_step_for_whatever_is_made_by_hand() -> None:
+    text = (KUBERNETES.parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    (login,) = (one for one in in_files() if one["kind"] == "TriggerAuthentication")
+    keys = {(one["name"], one["key"]) for one in login["spec"]["secretTargetRef"]} | {
+        ("photo-archive", name) for name in ("DATABASE_URL", "SECRETS_KEY", "AWS_ACCESS_KEY_ID")
+    }
+
+    assert {name for name, _ in keys} == {name for _, name in MADE_BY_HAND}
+    for name, key in keys:
+        made = text.partition(f"create secret generic {name} ")[2].partition("```")[0]
+        assert f"--from-literal={key}=" in made, (name, key)
+
+
 def test_only_known_ports_are_open_and_callbacks_leave_by_theirs() -> None:
     policies = {
         one["metadata"]["name"]: one["spec"]
@@ -434,3 +447,12 @@ def test_the_alarm_of_volumes_looks_at_every_namespace_that_holds_ours() -> None
 
     assert len(asked) == 2
     assert all(set(one.split("|")) == namespaces for one in asked)
+
+
+def test_the_database_lets_the_archive_restore_a_backup() -> None:
+    """What docs/operations.md, "Backup", says that the role needs."""
+    (cluster,) = (one for one in in_files(KUBERNETES / "servers") if one["kind"] == "Cluster")
+    made = cluster["spec"]["bootstrap"]["initdb"]
+
+    assert f"ALTER ROLE {made['owner']} CREATEDB" in made["postInitSQL"]
+    assert "CREATE EXTENSION IF NOT EXISTS vector" in made["postInitTemplateSQL"]
