@@ -63,6 +63,7 @@ from ingress.http.turns import DatabaseTurns
 from ingress.live.broker_probe import BrokerProbe
 from ingress.live.pipeline_metrics import PipelineMetrics
 from ingress.live.poller import poller_of
+from ingress.live.servers_watch import ServersWatch
 from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
@@ -85,6 +86,7 @@ class Opened:
     sweeper: Sweeper
     broker: BrokerProbe
     heart: Heart
+    servers: ServersWatch
 
 
 async def serve(inherited: int | None = None) -> None:
@@ -116,7 +118,7 @@ async def _run(
         async with asyncio.TaskGroup() as group:
             beside = [
                 group.create_task(_companion(one, stop))
-                for one in (opened.sweeper, opened.heart, opened.deps.pipeline)
+                for one in (opened.sweeper, opened.heart, opened.deps.pipeline, opened.servers)
             ]
             naming = group.create_task(_learn_cluster(opened))
             await server.serve(sockets=[listening])
@@ -188,6 +190,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             Sweeper(pool, outbox, publisher, outbox_settings, metrics),
             broker,
             _heart(pool, metrics, settings),
+            ServersWatch(pool, broker.brokers, metrics, deps.expects_standby),
         )
 
 
@@ -268,7 +271,9 @@ def _sealing() -> SecretBox | None:
     return SecretBox.from_settings(settings)
 
 
-async def _companion(companion: Sweeper | Heart | PipelineWatch, stop: asyncio.Event) -> None:
+async def _companion(
+    companion: Sweeper | Heart | PipelineWatch | ServersWatch, stop: asyncio.Event
+) -> None:
     await companion.run(stop)
     if not stop.is_set():
         raise RuntimeError(f"{companion!r} ended unasked")
