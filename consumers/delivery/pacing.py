@@ -152,6 +152,10 @@ class Pacer:
             for one in target.running.values()
         )
 
+    def busy(self) -> list[str]:
+        """Return the targets that attempts are under way to, or wait for a worker."""
+        return [name for name, target in self._targets.items() if target.running]
+
     def open_breakers(self, now: float) -> int:
         """Return how many targets are not tried for now because they failed."""
         return sum(target.is_broken(now) for target in self._targets.values())
