@@ -1,5 +1,6 @@
 """What clients send and get about webhooks that are sent again."""
 
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -15,8 +16,8 @@ class RedeliveryFilter(Input):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    host: Words | SkipJsonSchema[None] = Field(
-        None, min_length=1, max_length=253, description="Of any scheme and port."
+    host: Annotated[Words, Field(min_length=1, max_length=253)] | SkipJsonSchema[None] = Field(
+        None, description="Of any scheme and port."
     )
     states: tuple[State, ...] = Field(
         ("given_up",),
