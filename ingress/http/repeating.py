@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -18,6 +19,9 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 KEY_PATTERN = "^[!-~]{1,255}$"
 UNDER_WAY_S = 2
+#: Problems of what takes a key, and a header of its answers.
+PROBLEMS = ("idempotency_key_reused", "under_way")
+REPLAYED_HEADER = (REPLAYED, "`true` where this key came before.")
 KEY = Parameter(
     IDEMPOTENCY_KEY,
     "header",
@@ -41,12 +45,19 @@ def idempotency_key(call: Call) -> str | None:
     return key
 
 
-def asked_once(call: Call, operation: str, body: BaseModel) -> AskedOnce | None:
-    """Return the request as it is remembered; None: it came without a key."""
+def asked_once(call: Call, operation: str, about: BaseModel | UUID) -> AskedOnce | None:
+    """Return the request as it is remembered; None: it came without a key.
+
+    Args:
+        call: the request.
+        operation: has its keys to itself.
+        about: the request's body, or what its path names.
+    """
     key = idempotency_key(call)
     if key is None:
         return None
-    text = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    told = about.model_dump(mode="json") if isinstance(about, BaseModel) else str(about)
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return AskedOnce(call.caller.owner, operation, key, hashlib.sha256(text.encode()).digest())
 
 
@@ -54,7 +65,7 @@ async def answer_before(tx: Transaction, asked: AskedOnce | None) -> Mapping[str
     """Return what the same request was answered; None: it is this one's to act.
 
     Raises:
-        Problem: `idempotency_key_reused` where the key came with another body, `under_way` where
+        Problem: `idempotency_key_reused` where the key came with another request, `under_way` where
             the first one has not answered yet.
     """
     verdict = "new" if asked is None else await asking.take(tx, asked)
@@ -63,7 +74,7 @@ async def answer_before(tx: Transaction, asked: AskedOnce | None) -> Mapping[str
     if verdict == "other":
         raise Problem(
             "idempotency_key_reused",
-            f"Idempotency-Key {asked.key!r} was sent before with another body",
+            f"Idempotency-Key {asked.key!r} was sent before with another body or path",
         )
     if isinstance(verdict, str):
         raise retry_later(

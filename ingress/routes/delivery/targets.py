@@ -24,7 +24,7 @@ _PARAMETERS = frozenset({"cursor", "limit", "q", "state"})
 
 
 async def disable(call: Call) -> Response:
-    """Hold a target's webhooks until it is resumed."""
+    """Hold a target's webhooks until it is resumed; once more: keep the new reason, and whose."""
     change, target = await call.body(TargetChange), _target(call)
     async with call.deps.pool.transaction() as tx:
         await targets.disable(tx, target, actor=call.caller.owner, reason=change.reason)
@@ -32,7 +32,7 @@ async def disable(call: Call) -> Response:
 
 
 async def resume(call: Call) -> Response:
-    """Let a target's webhooks go on."""
+    """Let a target's webhooks go on. One that was never disabled keeps no reason."""
     change, target = await call.body(TargetChange), _target(call)
     async with call.deps.pool.transaction() as tx:
         await targets.resume(tx, target, actor=call.caller.owner, reason=change.reason)
