@@ -19,13 +19,13 @@ from ingress.http.parameters import boolean_of, read, wrong
 from ingress.models.page.filters import MAX_TAGS, ImageFilterText
 from ingress.operations import Call, Parameter
 from ingress.reading.language import Meaning
-from schemas.query import MAX_TEXT_CHARS
+from schemas.query import MAX_SCORE, MAX_TEXT_CHARS
 
 MAX_TAG_CHARS = 200
 MAX_TILES = 100  # ids in an address: of 36 characters, 4 kB
 #: QUERY_MAX_CHARS may allow less.
 TEXT = (("type", "string"), ("maxLength", MAX_TEXT_CHARS))
-_NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?")
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _order(asked: ImageFilterText, wanted: ImageFilter) -> Order:
 
 def _number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise ValueError("not a number from 0 to 1")
+        raise ValueError("not a number such as 0.6")
     return float(text)
 
 
@@ -194,7 +194,7 @@ PARAMETERS = (
     _shown("all", _TAGS, "With each of these tags: repeated."),
     _shown("any", _TAGS, "With at least one of these tags: repeated."),
     _shown("not", _TAGS, "With none of these tags: repeated."),
-    _shown("min_score", (("type", "number"), ("minimum", 0), ("maximum", 1))),
+    _shown("min_score", (("type", "number"), ("minimum", 0), ("maximum", MAX_SCORE))),
     _shown("from", _DATE),
     _shown("to", _DATE),
     _shown("folder", (*_STRING, ("minLength", 1), ("pattern", "[^/]"))),
