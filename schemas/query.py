@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from schemas.strict import Event, Moment, Text, Trace, read_whole
+from schemas.strict import Event, Moment, OfField, Text, Trace, read_whole
 from schemas.token import decode_token
 
 MAX_TEXT_CHARS = 10_000
@@ -31,10 +31,10 @@ def check_order(date_from: datetime | None, date_to: datetime | None) -> None:
     """Check that a range of dates can hold anything.
 
     Raises:
-        ValueError: it ends before it begins.
+        OfField: it ends before it begins.
     """
     if date_from and date_to and date_from >= date_to:
-        raise ValueError("date_from must lie before date_to")
+        raise OfField("date_to", "date_from must lie before date_to")
 
 
 class QueryOptions(Event):

@@ -16,6 +16,7 @@ from core.storage.finding.orders import Order
 from core.tags import score_to_int
 from core.transaction import Transaction
 from ingress.http.parameters import boolean_of, read, wrong
+from ingress.http.wording import said
 from ingress.models.page.filters import MAX_TAGS, ImageFilterText
 from ingress.operations import Call, Parameter
 from ingress.reading.language import Meaning
@@ -69,8 +70,8 @@ def read_filter(call: Call) -> ImageFilterText:
     try:
         return ImageFilterText.model_validate(given, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise wrong(str(first["loc"][0]), first["msg"].removeprefix("Value error, ")) from error
+        first = error.errors(include_url=False)[0]
+        raise wrong(str(first["loc"][0]), said(first)) from error
 
 
 async def understand(call: Call, asked: ImageFilterText) -> AskedFilter:
@@ -154,12 +155,25 @@ def _number(text: str) -> float:
     return float(text)
 
 
+def _order_of(text: str) -> Order:
+    if text not in set(Order):
+        raise ValueError(f"must be one of {', '.join(Order)}")
+    return Order(text)
+
+
+def _id_of(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise ValueError("must be an id such as 123e4567-e89b-12d3-a456-426614174000") from error
+
+
 _REPEATED = frozenset({"id", "all", "any", "not"})
 _READERS: Mapping[str, Callable[[str], Any]] = {
-    "id": UUID, "text": str, "tag": str, "all": str, "any": str, "not": str, "min_score": _number,
+    "id": _id_of, "text": str, "tag": str, "all": str, "any": str, "not": str, "min_score": _number,
     "from": str, "to": str, "folder": str, "camera": str, "status": str, "reason": str,
-    "excluded": boolean_of, "hand_tagged": boolean_of, "has_tags": boolean_of, "job": UUID,
-    "order": Order,
+    "excluded": boolean_of, "hand_tagged": boolean_of, "has_tags": boolean_of, "job": _id_of,
+    "order": _order_of,
 }  # fmt: skip
 #: Names of the parameters of a filter.
 NAMES = frozenset(_READERS)
