@@ -126,7 +126,8 @@ async def read_model(
 def _parsed(body: bytes) -> Any:
     """Return the values of a JSON body, of which pydantic has said that it is one.
 
-    pydantic takes the last of repeated keys. Reading 256 KiB once more takes 2 ms.
+    pydantic takes the last of repeated keys. Reading the body once more takes a tenth of the time
+    that validating it does: 0.02 of 0.09 s for 240 kB, 0.03 of 0.9 s for 1.9 MB.
 
     Raises:
         Problem: `malformed_json`: an object has a key twice.
