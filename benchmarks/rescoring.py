@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from benchmarks.harness.report import goal, print_machine
 from consumers.best_images import BestImages
-from consumers.tagging.adapters import LabelledTagger
+from consumers.tagging.labelled_tagger import LabelledTagger
 from consumers.tagging.rescoring import Rescoring
 from core.errors import PermanentError
 from core.settings import DatabaseSettings

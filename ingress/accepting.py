@@ -71,12 +71,7 @@ async def keep_upload(call: Call, file: ReceivedFile, lane: Lane) -> KeptImage:
         Problem: `image_too_large`, `not_an_image`, `image_unreadable`.
         TransientError: database or blob store is away; the client was promised nothing.
     """
-    deps, content = call.deps, file.content
-    if content is None:
-        limit = deps.settings.max_image_bytes
-        raise Problem(
-            "image_too_large", f"{file.size_bytes} bytes; the limit is {limit} bytes per image"
-        )
+    deps, content = call.deps, _content_of(call, file)
     media_type = _probe(call, content)
     uri = f"blob:{file.sha256.hex()}"
     path = shown_name(file.filename) or f"sha256:{file.sha256.hex()}"
@@ -161,7 +156,7 @@ async def keep_query(
     query_id = fresh_query_id() if idempotency_key is None else query_id_of(owner, idempotency_key)
     options = asked.options()
     async with deps.pool.transaction() as tx:
-        verdict = await queries.accept(
+        found = await queries.accept(
             tx,
             query_id=query_id,
             owner=owner,
@@ -170,16 +165,7 @@ async def keep_query(
             options=options.model_dump(mode="json", exclude_defaults=True),
             fingerprint=fingerprint_of(asked),
         )
-        if verdict == "other":
-            raise Problem(
-                "idempotency_key_reused",
-                f"Idempotency-Key {idempotency_key!r} was sent before with another body",
-            )
-        if verdict == "deleted":
-            raise Problem(
-                "idempotency_key_reused",
-                f"the query of Idempotency-Key {idempotency_key!r} was deleted; take another key",
-            )
+        verdict = _check_key(idempotency_key, found)
         sink = OutboxSink(tx, call.traceparent)
         if verdict == "new":
             query = QuerySubmitted(
@@ -196,6 +182,22 @@ async def keep_query(
     return query_id, verdict
 
 
+def _check_key(
+    idempotency_key: str | None, found: Literal["new", "same", "other", "deleted"]
+) -> Literal["new", "same"]:
+    """Return what was found of a query under its key, if the key may be used for it.
+
+    Raises:
+        Problem: `idempotency_key_reused`.
+    """
+    code, key = "idempotency_key_reused", f"Idempotency-Key {idempotency_key!r}"
+    if found == "other":
+        raise Problem(code, f"{key} was sent before with another body")
+    if found == "deleted":
+        raise Problem(code, f"the query of {key} was deleted; take another key")
+    return found
+
+
 def fingerprint_of(asked: QueryRequest) -> bytes:
     """Return a hash of the body's values; the order of fields and spaces do not change it."""
     text = json.dumps(asked.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -207,6 +209,20 @@ def shown_name(filename: str) -> str | None:
     name = filename.replace("\\", "/").rpartition("/")[2]
     name = _UNSHOWABLE.sub("", name.encode("utf-8", "replace").decode()).strip()
     return name[:MAX_NAME_CHARS] or None
+
+
+def _content_of(call: Call, file: ReceivedFile) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        Problem: `image_too_large`: then they were not kept while it came in.
+    """
+    if file.content is None:
+        limit = call.deps.settings.max_image_bytes
+        raise Problem(
+            "image_too_large", f"{file.size_bytes} bytes; the limit is {limit} bytes per image"
+        )
+    return file.content
 
 
 def _probe(call: Call, content: bytes) -> str:

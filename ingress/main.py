@@ -21,8 +21,7 @@ from core.egress.guard import TargetGuard
 from core.egress.own_ports import inbox_prefix, own_ports
 from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
-from core.errors import BrokerAway, ConfigurationError
-from core.messaging.kafka.cluster import ClusterLook, look_at
+from core.errors import ConfigurationError
 from core.messaging.kafka.outside import LogBounds
 from core.messaging.kafka.producer import Publisher
 from core.messaging.limits import CLIENT_LIMITS
@@ -61,6 +60,7 @@ from ingress.dependencies import UTC_NOW, Dependencies, Guards
 from ingress.facts import model_name, read_facts, version_of_project
 from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
+from ingress.live.broker_probe import BrokerProbe
 from ingress.live.pipeline_metrics import PipelineMetrics
 from ingress.live.poller import poller_of
 from ingress.live.watching import PipelineWatch
@@ -69,40 +69,12 @@ from ingress.reading.language import TextReader
 from ingress.reading.lent_decoders import LentDecoders
 from ingress.reading.thumbs import Thumbs
 from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
-from schemas.topics import IMAGES_ARRIVED
 
 log = structlog.get_logger(__name__)
 
 IDENTIFY_PAUSE_S = 5.0
-IDENTIFY_TIMEOUT_S = 2.0
-BROKER_TTL_S = 5.0  # time for which `/health` caches the broker's state
 #: Wrong keys from one address: a handful at once, then one per second.
 WRONG_KEYS_PER_S, WRONG_KEYS_BURST = 1.0, 20
-
-
-@dataclass(slots=True)
-class BrokerProbe:
-    """Asks for the cluster's id and its brokers; remembers for a while what was answered."""
-
-    settings: KafkaSettings
-    _heard: tuple[float, ClusterLook | None] = (float("-inf"), None)
-
-    async def brokers(self) -> ClusterLook | None:
-        """Return which brokers are there; None where none answers."""
-        if time.monotonic() - self._heard[0] > BROKER_TTL_S:
-            self._heard = (time.monotonic(), await self._look())
-        return self._heard[1]
-
-    async def cluster_id(self) -> str | None:
-        """Return the cluster's id; None while no broker answers."""
-        found = await self._look()
-        return None if found is None else found.identity.cluster_id
-
-    async def _look(self) -> ClusterLook | None:
-        try:
-            return await look_at(self.settings, IMAGES_ARRIVED.name, timeout_s=IDENTIFY_TIMEOUT_S)
-        except BrokerAway:
-            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class State(StrEnum):
 
 def read_host(text: str) -> str:
     """Return a host in the spelling that deliveries have."""
-    from core.egress.targets import host_name
+    from core.egress.urls import host_name
     from core.errors import TargetForbidden
 
     try:

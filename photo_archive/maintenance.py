@@ -50,7 +50,7 @@ def reset(
 
 
 async def _reset(group: str, *, to_end: bool, as_json: bool) -> int:
-    from core.messaging.kafka.consumer import log_bounds
+    from core.messaging.kafka.log_ends import log_bounds
     from core.settings import DatabaseSettings, KafkaSettings, load
     from core.storage.pool import open_pool
     from core.storage.stream import progress

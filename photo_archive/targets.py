@@ -18,7 +18,7 @@ app = command_group("Callback targets whose webhooks are held back.")
 
 def read_target(text: str) -> str:
     """Return a target in the spelling that deliveries have: `https://hooks.example.org:443`."""
-    from core.egress.targets import target_name
+    from core.egress.urls import target_name
     from core.errors import TargetForbidden
 
     try:

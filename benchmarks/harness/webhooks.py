@@ -24,8 +24,9 @@ from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.main import CLAIM_INTERVAL_S, COPIES_MAX_BYTES
-from consumers.delivery.pacing import PaceLimits, Pacer
+from consumers.delivery.pacing import Pacer
 from consumers.delivery.pictures import CopyCache, StoredPictures
+from consumers.delivery.target_pace import PaceLimits
 from core.blobs.keepers import keeper_of
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.client import GuardedClient, open_client

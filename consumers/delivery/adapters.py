@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from consumers.delivery.recording import Outcomes
 from core.egress.failures import FailureKind
-from core.egress.targets import lane_of
+from core.egress.urls import lane_of
 from core.errors import ConfigurationError, TransientError
 from core.storage import keys
 from core.storage.delivery import deliveries, lanes, listing, targets

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from consumers.delivery.pacing import TargetHealth
+from consumers.delivery.target_pace import TargetHealth
 from core.errors import TargetForbidden, TargetUnreachable
 from core.storage.delivery.deliveries import Answered, Attempt, Settled
 from core.webhooks.schedule import (

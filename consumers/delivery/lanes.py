@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 import structlog
 
 from consumers.delivery.attempts import Tried
-from consumers.delivery.pacing import BreakerChange, PaceLimits, Pacer
+from consumers.delivery.pacing import Pacer
 from consumers.delivery.ports import Courier, DeliverySchedule, Watch
 from consumers.delivery.recording import Outcomes, Recorder
+from consumers.delivery.target_pace import BreakerChange, PaceLimits
 from core.errors import TransientError
 from core.failpoints import reach
 from core.repeating import every

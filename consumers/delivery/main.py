@@ -11,10 +11,10 @@ from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.metrics import LaneMetrics
-from consumers.delivery.pacing import PaceLimits
 from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.delivery.reporting import TargetReports
 from consumers.delivery.role import DeliveryRole
+from consumers.delivery.target_pace import PaceLimits
 from consumers.image_bytes import ImageBytes, open_image_bytes
 from consumers.runtime import Runtime, open_runtime, run
 from consumers.upkeep.main import open_upkeep

@@ -14,7 +14,8 @@ import structlog
 
 from consumers.delivery.attempts import Tried
 from consumers.delivery.metrics import LaneMetrics, outcome_class
-from consumers.delivery.pacing import Pacer, PaceView, TargetHealth
+from consumers.delivery.pacing import Pacer
+from consumers.delivery.target_pace import PaceView, TargetHealth
 from core.errors import TransientError
 from core.repeating import every
 from core.storage.delivery import target_health

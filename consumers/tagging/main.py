@@ -8,8 +8,9 @@ import structlog
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
 from consumers.runtime import Runtime, Subscription, open_metrics, open_runtime, run_all
-from consumers.tagging.adapters import LabelledTagger, PostgresTags, PromptBlobs
+from consumers.tagging.adapters import PostgresTags, PromptBlobs
 from consumers.tagging.arrivals import Arrival, decode_arrival
+from consumers.tagging.labelled_tagger import LabelledTagger
 from consumers.tagging.lanes import FirstInLine, RightOfWay
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.parked_metrics import ParkedMetrics

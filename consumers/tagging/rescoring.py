@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from consumers.best_images import BestImages
-from consumers.tagging.adapters import LabelledTagger
+from consumers.tagging.labelled_tagger import LabelledTagger
 from consumers.tagging.teaching import Teaching
 from core.errors import TransientError
 from core.repeating import every

@@ -1,5 +1,7 @@
 """Composition root of upkeep: the same chores in every consumer process."""
 
+from functools import partial
+
 from consumers.best_images import BestImages
 from consumers.upkeep.changing import ImageChanging
 from consumers.upkeep.chores import Chore, Upkeep
@@ -46,37 +48,17 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
     repair = BestImagesRepair(database, is_softmax=is_softmax)
     notices = OperatorNotices(database)
     changing = ImageChanging(database, BestImages(is_softmax=is_softmax))
-
     recollecting = Recollecting(database, load(KafkaSettings), blobs.startswith("pg:"))
-
-    async def fold() -> bool:
-        async with database.connection() as connection:
-            await statistics.fold(connection)
-        return False  # a fold takes what has gathered: the rest is for the next second
-
-    async def follow() -> bool:
-        async with database.transaction() as tx:
-            return await following.follow_noted(tx)
-
-    async def forget() -> bool:
-        async with database.connection() as connection:
-            return await changes.prune(connection)
-
-    async def reopen() -> bool:
-        async with database.transaction() as tx:
-            await lanes.reopen_lanes(tx)
-        return False
-
     return Upkeep(
         database,
         (
             Chore(leases.PRUNING, PRUNE_S, _always, pruner.step),
             Chore("best_images", REPAIR_S, repair.is_needed, repair.step, postponed),
-            Chore("counts", FOLD_S, statistics.has_changes, fold),
-            Chore("tags", FOLLOW_S, noted.exist, follow),
+            Chore("counts", FOLD_S, statistics.has_changes, partial(_fold, database)),
+            Chore("tags", FOLLOW_S, noted.exist, partial(_follow, database)),
             Chore("image_changes", FOLLOW_S, image_changes.are_open, changing.step),
-            Chore("lanes", PRUNE_S, _always, reopen),
-            Chore("changes", FORGET_S, _always, forget),
+            Chore("lanes", PRUNE_S, _always, partial(_reopen, database)),
+            Chore("changes", FORGET_S, _always, partial(_forget, database)),
             Chore("recollecting", RECOLLECT_S, recollecting.is_needed, recollecting.step),
             Chore("operator_events", TELL_S, operator_events.have_listeners, notices.step),
         ),
@@ -86,3 +68,25 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
 
 async def _always(_connection: Transaction) -> bool:
     return True
+
+
+async def _fold(database: Database) -> bool:
+    async with database.connection() as connection:
+        await statistics.fold(connection)
+    return False  # a fold takes what has gathered: the rest is for the next second
+
+
+async def _follow(database: Database) -> bool:
+    async with database.transaction() as tx:
+        return await following.follow_noted(tx)
+
+
+async def _forget(database: Database) -> bool:
+    async with database.connection() as connection:
+        return await changes.prune(connection)
+
+
+async def _reopen(database: Database) -> bool:
+    async with database.transaction() as tx:
+        await lanes.reopen_lanes(tx)
+    return False

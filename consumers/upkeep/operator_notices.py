@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from core.egress.targets import lane_of
+from core.egress.urls import lane_of
 from core.storage.delivery import deliveries, operator_events
 from core.transaction import Database
 

@@ -16,7 +16,7 @@ from core.errors import PermanentError
 from core.messaging.cloudevents import decode
 from core.messaging.formats.structured import in_binary_mode
 from core.messaging.kafka import reading
-from core.messaging.kafka.consumer import log_bounds
+from core.messaging.kafka.log_ends import log_bounds
 from core.settings import KafkaSettings
 from core.storage.backups import settling
 from core.storage.backups.snapshots import standings

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from core.egress.targets import lane_of
+from core.egress.urls import lane_of
 from core.errors import PermanentError
 from core.messaging.cloudevents import decode
 from core.messaging.formats.structured import in_binary_mode

@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Self
@@ -33,22 +33,13 @@ from core.egress.exchange import Download, Exchange, Reading
 from core.egress.failures import FailureKind, unreachable
 from core.egress.guard import TargetGuard
 from core.egress.proxying import parse_proxy
+from core.egress.requesting import DEFAULT_HEADERS, OutgoingCall, request_of
 from core.egress.resolver import HostResolver
 from core.egress.targets import Target, TargetPolicy
 from core.egress.tls import default_ssl_context
 from core.errors import TargetForbidden, TargetUnreachable
 from core.settings import EgressSettings
 
-DEFAULT_HEADERS = {
-    "accept": "*/*",
-    "accept-encoding": "identity",  # no decompression bombs
-    "user-agent": "photo-archive",
-}
-# Larger bodies are sent in pieces: aiohttp 3.14 writes bytes whole, copied behind the headers, and
-# TLS would encrypt them on the event loop in one go. Smaller bodies are sent whole, since each
-# piece costs a turn of the event loop.
-WHOLE_BYTES = 512 * 1024
-CHUNK_BYTES = 128 * 1024
 # A kept connection may die in the moment it is used again; that is no failure of the target.
 STALE_RETRIES = 2
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
@@ -77,16 +68,6 @@ class EgressLimits:
             proxy=settings.proxy.get_secret_value(),
             ca_file=settings.ca_file,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    method: str
-    target: Target
-    timeout_s: float
-    body_s: float | None = None  # after the headers; None: what is left of `timeout_s`
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes = b""
 
 
 class GuardedClient:
@@ -192,7 +173,7 @@ class GuardedClient:
         target = self._target(url)
         reading = Reading(self._limits.response_max_bytes)
         trace = self._trace(target)
-        call = _Call("POST", target, timeout_s, body_s, headers, content)
+        call = OutgoingCall("POST", target, timeout_s, body_s, headers, content)
         try:
             await self._perform(call, trace, reading)
         except TargetUnreachable as error:
@@ -216,10 +197,10 @@ class GuardedClient:
         if target.is_inbox:
             raise TargetForbidden(f"{target.host}: the receiver in the box takes webhooks alone")
         reading = Reading(max_bytes)
-        await self._perform(_Call("GET", target, timeout_s), self._trace(target), reading)
+        await self._perform(OutgoingCall("GET", target, timeout_s), self._trace(target), reading)
         return reading.download()
 
-    async def _perform(self, call: _Call, trace: RequestTrace, reading: Reading) -> None:
+    async def _perform(self, call: OutgoingCall, trace: RequestTrace, reading: Reading) -> None:
         token = trace_of_request.set(trace)
         try:
             async with asyncio.timeout(call.timeout_s) as deadline:
@@ -234,7 +215,7 @@ class GuardedClient:
             trace_of_request.reset(token)
 
     async def _answered(
-        self, call: _Call, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+        self, call: OutgoingCall, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
     ) -> bool:
         """Return False where a stale kept connection was at fault: the request is repeated."""
         try:
@@ -246,7 +227,7 @@ class GuardedClient:
         return True
 
     async def _attempt(
-        self, call: _Call, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+        self, call: OutgoingCall, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
     ) -> None:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
@@ -267,24 +248,9 @@ class GuardedClient:
             if reading.status is None:
                 reading.status = trace.status
 
-    def _request(self, call: _Call) -> httpx.Request:
-        """Return a request. From `content` httpx would derive headers that aiohttp writes."""
-        headers = dict(call.headers)
-        stream: httpx.ByteStream | _Pieces = httpx.ByteStream(call.content)
-        if len(call.content) > WHOLE_BYTES:
-            headers["content-length"] = str(len(call.content))
-            stream = _Pieces(call.content)
-        request = httpx.Request(
-            call.method,
-            self._url(call.target.url),
-            headers=headers,
-            stream=stream,
-            extensions={"timeout": {"connect": self._limits.connect_timeout_s}},
-        )
-        request.headers.encoding = "ascii"  # as they were encoded: else each reader tries it out
-        if isinstance(stream, httpx.ByteStream):
-            request.read()  # so that it goes out whole
-        return request
+    def _request(self, call: OutgoingCall) -> httpx.Request:
+        url = self._url(call.target.url)
+        return request_of(call, url, connect_timeout_s=self._limits.connect_timeout_s)
 
     def _trace(self, target: Target) -> RequestTrace:
         host = self._proxy.url.host if self._proxy is not None else target.host
@@ -341,12 +307,3 @@ def _shorten(deadline: asyncio.Timeout, left_s: float) -> None:
 
 def _nothing() -> None:
     """Hear no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pieces(httpx.AsyncByteStream):
-    content: bytes
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self.content), CHUNK_BYTES):
-            yield self.content[start : start + CHUNK_BYTES]

@@ -7,26 +7,17 @@ request; `check_resolved` for each answer of the resolver.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult
 
 from core.egress.addresses import IPAddress, IPNetwork, check_address, parse_networks
-from core.egress.hosts import MAX_HOST_CHARS, canonical_host
+from core.egress.hosts import canonical_host
 from core.egress.own_ports import is_here
+from core.egress.urls import MAX_PORT, port_of, rebuild, split_url
 from core.errors import ConfigurationError, TargetForbidden
 from core.settings import EgressSettings
 
-MAX_URL_CHARS = 2048  # what browsers and proxies agree on
-DEFAULT_PORTS = {"https": 443, "http": 80}
-MAX_PORT = 65_535
-
 #: A token of the receiver in the box: 32 random bytes.
 _INBOX_TOKEN = re.compile("[A-Za-z0-9_-]{43}")
-# Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
-_FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
-_BRACKETS = re.compile(r"[^\[\]]*|([^\[\]]*@)?\[[0-9a-fA-F:.]+\](:[0-9]*)?")
-_PORT = re.compile(r"[0-9]{1,5}")
-#: What goes out as it came in: a receiver may have signed the URL, letter by letter.
-_AS_IT_IS = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +80,19 @@ class TargetPolicy:
         Raises:
             TargetForbidden: names the value and the one rule that it breaks.
         """
-        parts = _split_url(url)
+        parts = split_url(url)
         if self.is_inbox(url):
             return self._inbox_target(url, parts)
         self._check_scheme(parts.scheme)
         if parts.username is not None or parts.password is not None:
             raise TargetForbidden("the URL must not carry a user name or a password")
         host, address = canonical_host(parts.hostname or "")
-        port = _port_of(parts)
+        port = port_of(parts)
         self._check_port(port)
         if address is not None:
             self.check_resolved(host, (address,))
             self.check_own(host, address, port)
-        return Target(parts.scheme, host, port, _rebuild(url, parts, host, port), address)
+        return Target(parts.scheme, host, port, rebuild(url, parts, host, port), address)
 
     def check_resolved(self, host: str, addresses: Sequence[IPAddress]) -> None:
         """Raise where an address of a host is denied: one bad address blocks them all.
@@ -168,7 +159,7 @@ class TargetPolicy:
         host, address = canonical_host(parts.hostname or "")
         if address is not None:
             self._check_denied(host, address)
-        return Target(parts.scheme, host, _port_of(parts), url, address, is_inbox=True)
+        return Target(parts.scheme, host, port_of(parts), url, address, is_inbox=True)
 
     def _check_denied(self, host: str, address: IPAddress) -> None:
         if any(address in network for network in self.denied_networks):
@@ -185,94 +176,6 @@ class TargetPolicy:
             raise TargetForbidden(
                 f"port {port} is not allowed; allowed: {_listed(map(_port_text, self.ports))}"
             )
-
-
-def host_name(host: str) -> str:
-    """Return the host as operators name it: canonical, an IPv6 address without brackets.
-
-    Raises:
-        TargetForbidden: as `canonical_host`.
-    """
-    return canonical_host(host.removeprefix("[").removesuffix("]"))[0].strip("[]")
-
-
-def target_of(scheme: str, host: str, port: str) -> str:
-    """Return the target that these parts name, as `target_name` does.
-
-    Raises:
-        TargetForbidden: a part is not what it should be.
-    """
-    if scheme.lower() not in DEFAULT_PORTS:
-        raise TargetForbidden(f"{scheme!r} is neither http nor https")
-    if not _PORT.fullmatch(port) or not 0 < int(port) <= MAX_PORT:
-        raise TargetForbidden(f"{port!r} is not a port")
-    name, _ = canonical_host(host.removeprefix("[").removesuffix("]"))
-    return f"{scheme.lower()}://{name}:{int(port)}"
-
-
-def target_name(url: str) -> str:
-    """Return the target of a URL as operators name it: `scheme://host:port`, the port written.
-
-    Raises:
-        TargetForbidden: the text is no URL with a host, or has a scheme without a port of its own.
-    """
-    parts = _split_url(url)
-    if parts.scheme not in DEFAULT_PORTS:
-        raise TargetForbidden(f"{parts.scheme or '(none)'!r} is neither http nor https")
-    return f"{parts.scheme}://{canonical_host(parts.hostname or '')[0]}:{_port_of(parts)}"
-
-
-def lane_of(url: str) -> str:
-    """Return the target of a callback, which has a lane of its own: `scheme://host:port`.
-
-    A URL that is none has its text up to the path, without user and password: it is refused before
-    anything is sent, and until then it waits in a lane like the others.
-    """
-    try:
-        return target_name(url)
-    except TargetForbidden:
-        scheme, _, rest = url.partition("://")
-        return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"[:MAX_HOST_CHARS]
-
-
-def _split_url(url: str) -> SplitResult:
-    if len(url) > MAX_URL_CHARS:
-        raise TargetForbidden(f"the URL has {len(url)} characters, more than {MAX_URL_CHARS}")
-    if _FORBIDDEN_CHARACTERS.search(url):
-        raise TargetForbidden("the URL has a space, a control character or a backslash in it")
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise TargetForbidden(f"{url!r} is not a URL: {error}") from error
-    if "%" in parts.netloc.rpartition("@")[2]:
-        raise TargetForbidden("the host must not be percent-encoded or carry a zone")
-    if not _BRACKETS.fullmatch(parts.netloc):
-        raise TargetForbidden("brackets must hold an IPv6 address and nothing else")
-    return parts
-
-
-def _port_of(parts: SplitResult) -> int:
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise TargetForbidden(f"{parts.netloc!r} has no usable port: {error}") from error
-    return DEFAULT_PORTS[parts.scheme] if port is None else port
-
-
-def _rebuild(url: str, parts: SplitResult, host: str, port: int) -> str:
-    """Return a URL with its host in canonical form, and the rest byte for byte, without fragment.
-
-    Only what cannot be written in a request is encoded: characters beyond ASCII.
-    """
-    netloc = host if port == DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"
-    rest = url.partition("#")[0][len(f"{parts.scheme}://{parts.netloc}") :]
-    path = rest if rest.startswith("/") else f"/{rest}"
-    written = f"{parts.scheme}://{netloc}{quote(path, safe=_AS_IT_IS)}"
-    if len(written) > MAX_URL_CHARS:
-        raise TargetForbidden(
-            f"the URL has {len(written)} characters in ASCII, more than {MAX_URL_CHARS}"
-        )
-    return written
 
 
 def _split(text: str) -> list[str]:

@@ -46,14 +46,7 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         Exception: a bug; what was in flight is not committed. The process should end.
     """
     structlog.contextvars.bind_contextvars(group=parts.group, topic=parts.topic.name)
-    session = Session(
-        parts.settings,
-        parts.metrics,
-        group=parts.group,
-        instance=parts.instance,
-        limits=parts.limits,
-        isolation=parts.isolation,
-    )
+    session = _session(parts)
     outbox = OutboxPublisher(parts.database, parts.outbox, parts.publisher)
     pipeline = Pipeline(session, Preparer(session, parts))
     member = Member(session, parts, outbox)
@@ -85,6 +78,17 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         raise error from group
     finally:
         await parts.client.stop()
+
+
+def _session(parts: RoleParts[E, P]) -> Session:
+    return Session(
+        parts.settings,
+        parts.metrics,
+        group=parts.group,
+        instance=parts.instance,
+        limits=parts.limits,
+        isolation=parts.isolation,
+    )
 
 
 def _sweeper(parts: RoleParts[E, P]) -> Sweeper:

@@ -173,7 +173,7 @@ class Member(Generic[E, P]):
         reach("leave.released")
 
     async def give_back(self) -> None:
-        """Give our progress rows back: the next claim then counts no death against a record.
+        """Release our progress rows: the next claim then counts no death against a record.
 
         Where PostgreSQL is away nobody claims; when it is back that claim counts one, which the
         first progress clears.

@@ -87,7 +87,7 @@ class Listener(Protocol):
     """Hears of rebalances."""
 
     async def on_revoked(self) -> None:
-        """Give all partitions back; they are ours until this returns."""
+        """Let all partitions go; they are ours until this returns."""
         ...
 
     def on_assigned(self, partitions: Sequence[Partition]) -> None:
@@ -176,7 +176,7 @@ class Ledger(Protocol):
     async def release(
         self, connection: Transaction, owner: Owner, epochs: Mapping[Partition, int]
     ) -> None:
-        """Give partitions back cleanly, where the epoch is still ours."""
+        """Release partitions cleanly, where the epoch is still ours."""
         ...
 
 

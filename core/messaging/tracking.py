@@ -74,7 +74,7 @@ class Tracker:
         self._reject_after = reject_after
 
     def revoked(self) -> None:
-        """Give up all partitions: the eager protocol revokes all at once."""
+        """Let all partitions go: the eager protocol revokes all at once."""
         self.token += 1
         self.wanted = frozenset()
         self._owned.clear()

@@ -41,8 +41,10 @@ class Metrics:
         self._consumer_trouble()
         self._consumer_standing()
         self._outbox()
-        self._tagging()
-        self._answers()
+        self._images()
+        self._model()
+        self._queries()
+        self._delivery()
         self._standing()
         self._ingress()
         self.event_loop_tasks = self._gauge(
@@ -190,7 +192,7 @@ class Metrics:
             "prune_failures_total", "Rounds of the pruner that failed, by table", "table"
         )
 
-    def _tagging(self) -> None:
+    def _images(self) -> None:
         self.images = self._counter(
             "images_total",
             "Arrivals handled by tagging, by lane (fresh, bulk) and outcome (tagged, failed, "
@@ -211,6 +213,16 @@ class Metrics:
         self.images_parked_oldest = self._gauge(
             "images_parked_oldest_seconds", "How long the oldest parked image has waited", "reason"
         )
+        self.thumbs = self._counter(
+            "thumbs_total",
+            "Thumbnails, by where they were made (tagging, request) and outcome (kept; dropped: "
+            "too many waited for the store; not_kept: the store did not take them; none: the "
+            "picture gives none on request)",
+            "made",
+            "outcome",
+        )
+
+    def _model(self) -> None:
         self.tagging_seconds = self._counter(
             "tagging_seconds_total",
             "Seconds that batches waited for each stage (fetch, decode, model, score)",
@@ -225,21 +237,12 @@ class Metrics:
         self.rescored_images = self._counter(
             "rescored_images_total", "Images scored again after a label change"
         )
-
-        self.thumbs = self._counter(
-            "thumbs_total",
-            "Thumbnails, by where they were made (tagging, request) and outcome (kept; dropped: "
-            "too many waited for the store; not_kept: the store did not take them; none: the "
-            "picture gives none on request)",
-            "made",
-            "outcome",
-        )
         self.reused_images = self._counter(
             "reused_embeddings_total",
             "Images tagged without decoder and model: the same bytes had been encoded before",
         )
 
-    def _answers(self) -> None:
+    def _queries(self) -> None:
         self.queries = self._counter(
             "queries_total", "Queries answered, by outcome (completed, no_match, failed)", "outcome"
         )
@@ -258,6 +261,8 @@ class Metrics:
             "Seconds from a query's acceptance to its answer; a direct producer's has waited 0",
             _SLOW_S,
         )
+
+    def _delivery(self) -> None:
         self.delivery_attempts = self._counter(
             "delivery_attempts_total", "Webhook attempts, by outcome class", "outcome"
         )

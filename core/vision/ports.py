@@ -73,5 +73,5 @@ class Towers(Protocol):
         ...
 
     def release(self) -> None:
-        """Give cached memory back."""
+        """Return cached memory to the system."""
         ...

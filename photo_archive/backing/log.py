@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.errors import BrokerAway
 from core.messaging.kafka.cluster import identify
-from core.messaging.kafka.consumer import log_bounds
+from core.messaging.kafka.log_ends import log_bounds
 from core.messaging.ports import Bounds
 from core.offsets import Standing
 from core.settings import KafkaSettings

@@ -17,6 +17,7 @@ from standalone.processes.locking import is_alive
 
 CLASSES = "with SASL"  # what a broker loads; change it when that changes, to record anew
 REJECTED = "error has occurred while processing the AOT cache"  # Java 25 then starts without it
+KEPT = 8  # caches of 70 MB, one per place of the jars: those of deleted checkouts must not pile up
 
 
 class AotCache:
@@ -36,14 +37,18 @@ class AotCache:
 
     def options(self) -> list[str]:
         """Return Java's options that use the cache; none where there is none."""
-        return [f"-XX:AOTCache={self._file}"] if self._file.exists() else []
+        if not self._file.exists():
+            return []
+        with contextlib.suppress(OSError):
+            os.utime(self._file)  # the least recently used ones are deleted
+        return [f"-XX:AOTCache={self._file}"]
 
     def recording_options(self) -> list[str]:
         """Return Java's options that record the cache."""
         return [f"-XX:AOTCacheOutput={self._recording}"]
 
     def ensure(self, record: Callable[[], None]) -> None:
-        """Let a missing cache be recorded, by one process at a time; others wait for it.
+        """Let a missing cache be recorded, by one process at a time; others start without it.
 
         Args:
             record: runs a broker with `recording_options`, stops it and calls `keep`.
@@ -52,7 +57,10 @@ class AotCache:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with (self._file.parent / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # a start is quicker without it than behind another's recording
             if not self._file.exists():
                 self._sweep()
                 record()
@@ -64,13 +72,24 @@ class AotCache:
                 self._recording.rename(self._file)
 
     def _sweep(self) -> None:
-        """Delete the unfinished recordings of runs that were killed."""
+        """Delete the unfinished recordings of runs that were killed, and all but a few caches."""
         for file in self._file.parent.glob("kafka-*.recording*"):
             pid = file.name.split(".")[1]
             if pid.isdigit() and not is_alive(int(pid)):
                 file.unlink(missing_ok=True)
+        caches = sorted(self._file.parent.glob("kafka-*.aot"), key=lambda file: -_used(file))
+        for file in caches[KEPT - 1 :]:
+            file.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Delete a cache that Java rejected; the next run records a new one."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
+
+
+def _used(file: Path) -> float:
+    """Return when the file was last used, s; 0 when another start has just deleted it."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from core.errors import ConfigurationError
-from core.messaging.kafka.consumer import log_bounds
+from core.messaging.kafka.log_ends import log_bounds
 from core.messaging.kafka.topics import ensure_topics
 from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role

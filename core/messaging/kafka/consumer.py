@@ -24,7 +24,7 @@ from aiokafka.errors import (
 )
 
 from core.errors import BrokerAway, TransientError
-from core.messaging.kafka import unpacking
+from core.messaging.kafka import inflating, unpacking
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.connection import (
     client_options,
@@ -33,7 +33,7 @@ from core.messaging.kafka.connection import (
     on_broker,
     translated,
 )
-from core.messaging.kafka.log_ends import bounds_of
+from core.messaging.kafka.log_ends import COMMITTED, bounds_of
 from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.messaging.ports import (
     Bounds,
@@ -57,8 +57,6 @@ BOUNDS_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 NEVER_MS = 2**31 - 1
-#: What a producer takes back must have no effect. A log ends for us where a transaction is open.
-COMMITTED = "read_committed"
 HEARTBEATS_PER_SESSION = 4  # Kafka asks for three at least: one lost heartbeat must not matter
 _NOBODY = TopicPartition("", 0)
 
@@ -200,7 +198,7 @@ class GroupConsumer:
                 return OutOfLog([self._here(place) for place in error.args[0]])
             case CorruptRecordException():
                 return Garbled(str(error))
-            case unpacking.NoMeans():
+            case inflating.NoMeans():
                 return Dropped(f"fetch: {error}")
             case KafkaError() | ConsumerStoppedError():
                 return BrokerAway(f"fetch: {type(error).__name__}: {error}")
@@ -314,26 +312,3 @@ class _Callbacks(ConsumerRebalanceListener):
         self._listener.on_assigned(
             [Partition(logical(self._settings, p.topic), p.partition) for p in assigned]
         )
-
-
-async def log_bounds(settings: KafkaSettings, topic: Topic) -> dict[int, Bounds]:
-    """Return the bounds of each partition's log. Joins no group.
-
-    Raises:
-        BrokerAway: no answer in time, or the topic does not exist.
-    """
-    name = on_broker(settings, topic.name)
-    with translated("log bounds"):
-        async with asyncio.timeout(START_TIMEOUT_S):
-            consumer = AIOKafkaConsumer(
-                **client_options(settings, client_id="photo-archive-bounds"),
-                isolation_level=COMMITTED,
-            )
-            try:
-                await consumer.start()
-                numbers = await consumer._client._wait_on_metadata(name)  # noqa: SLF001
-                places = [TopicPartition(name, number) for number in sorted(numbers)]
-                bounds = await bounds_of(consumer, places)
-            finally:
-                await consumer.stop()
-    return {place.partition: bounds[place] for place in places}

@@ -4,6 +4,7 @@ A consumer of aiokafka 0.14 that reads committed records can only ask where thos
 transaction is open, the log goes on behind that.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -11,10 +12,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import LeaderNotAvailableError, for_code
 from aiokafka.protocol.offset import OffsetRequest
 
+from core.messaging.kafka.connection import client_options, on_broker, translated
 from core.messaging.ports import Bounds
+from core.settings import KafkaSettings
+from schemas.topics import Topic
 
 _LATEST, _EVERYTHING = -1, 0  # of a request: the time to look for, and the isolation level
 _NO_REPLICA = -1
+#: What a producer takes back must have no effect. A log ends for us where a transaction is open.
+COMMITTED = "read_committed"
+LOOK_TIMEOUT_S = 30.0  # from connecting to the last answer
 
 
 async def bounds_of(
@@ -53,3 +60,26 @@ async def _ends(
                     raise for_code(code)(TopicPartition(topic, number))
                 found[TopicPartition(topic, number)] = offset
     return found
+
+
+async def log_bounds(settings: KafkaSettings, topic: Topic) -> dict[int, Bounds]:
+    """Return the bounds of each partition's log. Joins no group.
+
+    Raises:
+        BrokerAway: no answer in time, or the topic does not exist.
+    """
+    name = on_broker(settings, topic.name)
+    with translated("log bounds"):
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            consumer = AIOKafkaConsumer(
+                **client_options(settings, client_id="photo-archive-bounds"),
+                isolation_level=COMMITTED,
+            )
+            try:
+                await consumer.start()
+                numbers = await consumer._client._wait_on_metadata(name)  # noqa: SLF001
+                places = [TopicPartition(name, number) for number in sorted(numbers)]
+                bounds = await bounds_of(consumer, places)
+            finally:
+                await consumer.stop()
+    return {place.partition: bounds[place] for place in places}

@@ -9,10 +9,8 @@ tests/integration/messaging/test_aiokafka_traps.py holds to what is assumed of t
 Snappy is left to aiokafka: it makes at most 21 times as much of a batch, and cannot be streamed.
 """
 
-import os
 import struct
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cramjam
@@ -20,10 +18,10 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
+from core.messaging.kafka.inflating import CHUNK_BYTES, Codec, streamed, whole_records
+
 #: A batch up to here is unpacked at once, as nearly all are.
 WHOLE_BYTES = 2 * 1024 * 1024
-#: Largest record: four times what a topic takes uncompressed.
-RECORD_BYTES = 4 * 1024 * 1024
 #: What one partition hands out at once, if several records are larger together.
 FETCH_BYTES = 4 * 1024 * 1024
 
@@ -32,20 +30,13 @@ _LENGTH, _MAGIC, _ATTRIBUTES, _RECORDS = 1, 3, 5, 12  # fields of it
 _BEFORE_LENGTH = 12  # the length counts what follows it
 _CODEC_MASK = 0x07
 _CONTROL = 0x20  # of the attributes: the batch is a marker of a transaction
-_CHUNK_BYTES = 64 * 1024  # of a pipe
 _USUAL_RATIO = 10  # JSON of like events is a fifth to a tenth when compressed
 
-#: (compressed, output) -> bytes written; raises if the output is too small.
-_Codec = Callable[[bytes, Any], int]
-_CODECS: dict[int, _Codec] = {
+_CODECS: dict[int, Codec] = {
     1: cramjam.gzip.decompress_into,
     3: cramjam.lz4.decompress_into,
     4: cramjam.zstd.decompress_into,
 }
-
-
-class NoMeans(Exception):
-    """This process has no thread or descriptor left to unpack with; the batch may be good."""
 
 
 def install() -> None:
@@ -169,7 +160,7 @@ def _length(data: bytes, at: int) -> int:
 class PackedBatch:
     """A compressed batch: all that its header tells, and its records one after the other."""
 
-    def __init__(self, batch: Any, header: tuple[int, ...], raw: memoryview, codec: _Codec) -> None:
+    def __init__(self, batch: Any, header: tuple[int, ...], raw: memoryview, codec: Codec) -> None:
         self._batch = batch
         self._header = header
         self._raw = raw
@@ -188,7 +179,7 @@ class PackedBatch:
         """
         packed = bytes(self._raw[_HEADER.size :])
         # Clearing 2 MiB takes 60 µs, longer than unpacking most batches.
-        usual = min(_USUAL_RATIO * len(packed) + _CHUNK_BYTES, WHOLE_BYTES)
+        usual = min(_USUAL_RATIO * len(packed) + CHUNK_BYTES, WHOLE_BYTES)
         for room in (usual, WHOLE_BYTES):
             unpacked = bytearray(room)
             try:
@@ -216,109 +207,3 @@ class PackedBatch:
         fields[_ATTRIBUTES] &= ~_CODEC_MASK
         fields[_RECORDS] = count
         return iter(MemoryRecords(b"".join((_HEADER.pack(*fields), records))).next_batch())
-
-
-def whole_records(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of records, their bytes) as soon as there are any whole ones.
-
-    Raises:
-        CorruptRecordException: the stream ends within a record, or one is over `RECORD_BYTES`.
-    """
-    held = bytearray()
-    for chunk in chunks:
-        held += chunk
-        count, end = _count(held)
-        while count:
-            yield count, bytes(held[:end])
-            del held[:end]
-            count, end = _count(held)
-    if held:
-        raise CorruptRecordException(f"a batch ends within a record, after {len(held)} bytes")
-
-
-def _count(held: bytearray) -> tuple[int, int]:
-    """Return how many whole records these bytes begin with, and where they end."""
-    count = end = 0
-    while True:
-        length, at = _varint(held, end)
-        if length is None:
-            return count, end
-        if not 0 <= length <= RECORD_BYTES:
-            if count:  # those before it first
-                return count, end
-            raise CorruptRecordException(f"a record of {length} bytes, limit {RECORD_BYTES}")
-        if at + length > len(held):
-            return count, end
-        count, end = count + 1, at + length
-
-
-def _varint(held: bytearray, at: int) -> tuple[int | None, int]:
-    """Return the signed number at a place, and the place after it; None where it is cut."""
-    value = shift = 0
-    while at < len(held) and shift < 35:
-        byte = held[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), at
-    if shift >= 35:
-        raise CorruptRecordException("a record's length has more than five bytes")
-    return None, at
-
-
-def streamed(packed: bytes, codec: _Codec) -> Iterator[bytes]:
-    """Yield what the codec makes, no faster than it is taken.
-
-    The codecs write only into memory or files: here into a pipe, on a thread of their own, which
-    ends with an error when the pipe is closed early.
-
-    Raises:
-        CorruptRecordException: the codec cannot unpack it.
-        NoMeans: no pipe or no thread is to be had.
-    """
-    errors: list[str] = []
-    reading = _begun(packed, codec, errors)
-    try:
-        while chunk := os.read(reading, _CHUNK_BYTES):
-            yield chunk
-    finally:
-        os.close(reading)
-    if errors:
-        raise CorruptRecordException(errors[0])
-
-
-def _begun(packed: bytes, codec: _Codec, errors: list[str]) -> int:
-    """Return the end of a pipe from which to read what the codec makes, until it is closed.
-
-    Args:
-        errors: has why the codec failed, once nothing more comes.
-
-    Raises:
-        NoMeans: no pipe or no thread is to be had.
-    """
-    try:
-        reading, writing = os.pipe()
-    except OSError as error:
-        raise NoMeans(f"no pipe: {error}") from error
-    targets: list[Any] = []
-
-    def fill() -> None:
-        try:
-            codec(packed, targets[0])
-        except Exception as error:  # noqa: BLE001 - raised by the reader
-            # As text: the error itself would keep the pipe open.
-            errors.append(f"{type(error).__name__}: {error}")
-        finally:
-            targets.clear()  # the last hold of the pipe's end: the reader sees it
-
-    try:
-        # It opens the end anew, so ours is closed at once.
-        targets.append(cramjam.File(f"/dev/fd/{writing}", read=False, write=True, truncate=False))
-        threading.Thread(target=fill, name="unpacking", daemon=True).start()
-    except (OSError, RuntimeError) as error:  # the latter: "can't start new thread"
-        targets.clear()
-        os.close(reading)
-        raise NoMeans(f"no thread or descriptor: {error}") from error
-    finally:
-        os.close(writing)
-    return reading

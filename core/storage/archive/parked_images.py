@@ -176,19 +176,7 @@ async def park(
         places: where arrivals of these images lie in the log; whoever waits for one waits on.
     """
     await keeping.keep(tx)
-    rows = await tx.fetch(
-        _ACCEPT,
-        [image.image_id for image in parked],
-        [image.uri for image in parked],
-        [image.path for image in parked],
-        [image.owner for image in parked],
-        [image.job_id for image in parked],
-        [image.sha256 for image in parked],
-        [image.scanned for image in parked],
-    )
-    await keeping.note_arrivals(
-        tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in parked]
-    )
+    await _accept(tx, parked)
     await tx.execute(
         _PARK,
         [image.image_id for image in parked],
@@ -210,6 +198,23 @@ async def park(
         [place.topic for _, place in places],
         [place.partition for _, place in places],
         [place.offset for _, place in places],
+    )
+
+
+async def _accept(tx: Transaction, parked: Sequence[ParkedImage]) -> None:
+    """Write the images' own rows, with their owners and jobs."""
+    rows = await tx.fetch(
+        _ACCEPT,
+        [image.image_id for image in parked],
+        [image.uri for image in parked],
+        [image.path for image in parked],
+        [image.owner for image in parked],
+        [image.job_id for image in parked],
+        [image.sha256 for image in parked],
+        [image.scanned for image in parked],
+    )
+    await keeping.note_arrivals(
+        tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in parked]
     )
 
 
@@ -271,7 +276,7 @@ async def prolong(connection: Transaction, claimed: ClaimedImage, lease_s: float
 
 
 async def release(connection: Transaction, claimed: ClaimedImage, after_s: float) -> None:
-    """Give a claim back, as if it had not been made, to be claimed again after a while."""
+    """Undo a claim, as if it had not been made; the arrival may be claimed again after a while."""
     pause = timedelta(seconds=after_s)
     await connection.execute(_RELEASE, claimed.image_id, claimed.token, pause)
 

@@ -15,7 +15,7 @@ from core.storage.archive.answer_rows import StoredTags
 from core.storage.deciding import image_changes
 from core.storage.deciding.image_changes import ImageChange
 from core.storage.finding import image_pages
-from core.storage.finding.filters import Also, Arguments
+from core.storage.finding.filter_sql import Also, Arguments
 from core.transaction import Transaction
 
 #: Images of one transaction: it takes some 0.1 s, the longest that others wait for one of them.

@@ -268,7 +268,7 @@ async def expire_leases(tx: Transaction, *, attempts: int) -> tuple[int, int]:
     """Make webhooks due again whose lease ran out (the worker died).
 
     One that was tried more often than the schedule has `attempts`, and had no outcome, is given up
-    (`process_crashed`): it may be what kills the workers. Gives how many are due and given up.
+    (`process_crashed`): it may be what kills the workers. Return how many are due and given up.
     """
     rows = await tx.fetch(_EXPIRE, attempts)
     return sum(row["is_due"] for row in rows), sum(row["spent"] for row in rows)

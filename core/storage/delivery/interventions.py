@@ -75,7 +75,7 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE state = 'due') AS waiting FROM g
 
 
 async def give_up(tx: Transaction, *, owner: str, url: str, reason: str) -> int:
-    """Give up the webhooks to a URL that wait; return how many."""
+    """Stop trying the webhooks to a URL that wait; return how many."""
     return int(await tx.fetchval(_GIVE_UP, owner, url, reason))
 
 

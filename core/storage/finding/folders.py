@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.storage.finding import image_pages
-from core.storage.finding.filters import INDEXED_CHARS, ImageFilter
+from core.storage.finding.filter_sql import INDEXED_CHARS
+from core.storage.finding.filters import ImageFilter
 from core.transaction import Transaction
 
 #: Folders of one answer; a form shows no more.

@@ -12,8 +12,9 @@ from uuid import UUID
 from core.storage.archive import statistics
 from core.storage.archive.images import STATUS_COLUMNS, ImageStatus, status_of
 from core.storage.best import noted, ranking
-from core.storage.finding import filters, orders
-from core.storage.finding.filters import STATUSES, Also, Arguments, ImageFilter
+from core.storage.finding import filter_sql, orders
+from core.storage.finding.filter_sql import Also, Arguments
+from core.storage.finding.filters import STATUSES, ImageFilter
 from core.storage.finding.orders import Match, Moment, Order, PagePlace, Read
 from core.transaction import Transaction
 
@@ -102,9 +103,9 @@ async def _statement(
     after: PagePlace | None,
 ) -> str:
     """Return the statement of a page; its last parameter, which comes on top, is the limit."""
-    tags = await filters.table(connection, wanted)
+    tags = await filter_sql.table(connection, wanted)
     if order is not Order.SCORE:
-        first = await filters.narrow(connection, wanted, tags)
+        first = await filter_sql.narrow(connection, wanted, tags)
         read = Read(tags, first, await _sizes(connection, wanted, tags, first))
         keys = orders.by_time(wanted, arguments, read, order, after)
     elif await _are_few(connection, wanted):
@@ -129,9 +130,9 @@ async def count(
     kept = None if also else await _kept_count(connection, wanted)
     if kept is not None:
         return Count(kept, is_exact=True)
-    tags, arguments = await filters.table(connection, wanted), Arguments()
-    first = await filters.narrow(connection, wanted, tags)
-    parts = filters.parts(wanted, arguments, tags=tags, also=also, first=first)
+    tags, arguments = await filter_sql.table(connection, wanted), Arguments()
+    first = await filter_sql.narrow(connection, wanted, tags)
+    parts = filter_sql.parts(wanted, arguments, tags=tags, also=also, first=first)
     images = " UNION ALL ".join(f"SELECT 1 {part.source}" for part in parts)
     bound = arguments.add(most + 1, "int8")
     number: int = await connection.fetchval(
@@ -154,9 +155,9 @@ async def ids(
     Args:
         also: a further restriction.
     """
-    tags, arguments = await filters.table(connection, wanted), Arguments()
-    first = await filters.narrow(connection, wanted, tags)
-    parts = filters.parts(wanted, arguments, tags=tags, also=also, first=first)
+    tags, arguments = await filter_sql.table(connection, wanted), Arguments()
+    first = await filter_sql.narrow(connection, wanted, tags)
+    parts = filter_sql.parts(wanted, arguments, tags=tags, also=also, first=first)
     behind = f" AND i.image_id > {arguments.add(after, 'uuid')}" if after else ""
     bound = arguments.add(limit, "int8")
     branches = " UNION ALL ".join(
@@ -171,13 +172,13 @@ async def ids(
 
 
 async def _sizes(
-    connection: Transaction, wanted: ImageFilter, tags: str, first: filters.Labels | None
+    connection: Transaction, wanted: ImageFilter, tags: str, first: filter_sql.Labels | None
 ) -> tuple[int, ...]:
     """Return how many images each part has, where an index of its own finds them."""
     if wanted.folder is None and wanted.camera is None and wanted.job_id is None:
         return ()
     arguments = Arguments()
-    parts = filters.parts(wanted, arguments, tags=tags, first=first)
+    parts = filter_sql.parts(wanted, arguments, tags=tags, first=first)
     bound = arguments.add(orders.MOST_COLLECTED, "int8")
     counts = ", ".join(
         f"(SELECT count(*) FROM (SELECT 1 {part.source} LIMIT {bound}) AS n)" for part in parts

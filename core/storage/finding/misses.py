@@ -2,16 +2,17 @@
 
 from uuid import UUID
 
-from core.storage.finding import filters
-from core.storage.finding.filters import Arguments, ImageFilter
+from core.storage.finding import filter_sql
+from core.storage.finding.filter_sql import Arguments
+from core.storage.finding.filters import ImageFilter
 from core.transaction import Transaction
 
 
 async def misses(connection: Transaction, wanted: ImageFilter, image_id: UUID) -> frozenset[str]:
     """Return the codes of the restrictions that an image does not meet, by their own SQL."""
     arguments = Arguments()
-    tags = await filters.table(connection, wanted)
-    restrictions = tuple(filters.conditions(wanted, arguments, tags=tags))
+    tags = await filter_sql.table(connection, wanted)
+    restrictions = tuple(filter_sql.conditions(wanted, arguments, tags=tags))
     if not restrictions:
         return frozenset()
     columns = ", ".join(

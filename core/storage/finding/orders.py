@@ -5,8 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from core.storage.finding import filters
-from core.storage.finding.filters import Arguments, ImageFilter
+from core.storage.finding import filter_sql
+from core.storage.finding.filter_sql import Arguments
+from core.storage.finding.filters import ImageFilter
 
 
 class Order(StrEnum):
@@ -47,14 +48,14 @@ MOST_COLLECTED = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """From where a page is read: `filters.table`, and `filters.narrow`.
+    """From where a page is read: `filter_sql.table`, and `filter_sql.narrow`.
 
     Attributes:
         sizes: of each part, counted up to `MOST_COLLECTED`; none: they are not known.
     """
 
     tags: str
-    first: filters.Labels | None
+    first: filter_sql.Labels | None
     sizes: tuple[int, ...] = ()
 
 
@@ -68,7 +69,7 @@ def by_time(
     """Return the keys of a page in an order of time: along an index of each part."""
     column = "arrived_at" if order is Order.ARRIVAL else "taken_at"
     way, beyond = ("ASC", ">") if order is Order.TAKEN_ASC else ("DESC", "<")
-    parts = filters.parts(wanted, arguments, tags=read.tags, first=read.first)
+    parts = filter_sql.parts(wanted, arguments, tags=read.tags, first=read.first)
     behind = ""
     if isinstance(after, Moment):
         at, image_id = arguments.add(after.at, "timestamptz"), arguments.add(after.image_id, "uuid")
@@ -89,7 +90,7 @@ def by_time(
 
 def by_score(wanted: ImageFilter, arguments: Arguments, tags: str, after: PagePlace | None) -> str:
     """Return the keys of a page that is read from the wanted images."""
-    parts = filters.parts(wanted.unranked, arguments, tags=tags)
+    parts = filter_sql.parts(wanted.unranked, arguments, tags=tags)
     joined = " UNION ALL ".join(
         f"SELECT i.image_id, t.id AS number {part.source} AND t.id IS NOT NULL" for part in parts
     )
@@ -123,7 +124,7 @@ def through_scores(
             f" FROM {tags} s WHERE {ranked} GROUP BY s.image_id HAVING {behind}"
             " ORDER BY 2 DESC, 3 DESC, 1 DESC"
         )
-    parts = filters.parts(wanted.unranked, arguments, tags=tags)
+    parts = filter_sql.parts(wanted.unranked, arguments, tags=tags)
     images = " UNION ALL ".join(
         f"SELECT i.image_id {part.source} AND t.id = m.number" for part in parts
     )

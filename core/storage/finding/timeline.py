@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from core.storage.archive import statistics
-from core.storage.finding import filters
-from core.storage.finding.filters import Arguments, ImageFilter
+from core.storage.finding import filter_sql
+from core.storage.finding.filter_sql import Arguments
+from core.storage.finding.filters import ImageFilter
 from core.transaction import Transaction
 
 #: Images of one part: 132 kB. The first view needs some thirty of them; a month of 20,946 photos,
@@ -133,10 +134,10 @@ def _ratio(thousandths: float | None) -> float:
 
 
 async def _counted(connection: Transaction, wanted: ImageFilter, arguments: Arguments) -> str:
-    tags = await filters.table(connection, wanted)
+    tags = await filter_sql.table(connection, wanted)
     images = " UNION ALL ".join(
         f"SELECT {part.times}.taken_at AS at, i.ratio {part.source}"
-        for part in filters.parts(wanted, arguments, tags=tags)
+        for part in filter_sql.parts(wanted, arguments, tags=tags)
     )
     return f"""
 SELECT to_char(month, 'YYYY-MM') AS month, images, ratio FROM (
@@ -151,8 +152,8 @@ async def _columns(
     connection: Transaction, wanted: ImageFilter, arguments: Arguments, part: int
 ) -> str:
     """Return the statement of a part: the keys of the whole month, of the part all else."""
-    tags = await filters.table(connection, wanted)
-    parts = filters.parts(wanted, arguments, tags=tags)
+    tags = await filter_sql.table(connection, wanted)
+    parts = filter_sql.parts(wanted, arguments, tags=tags)
     within = ""
     if wanted.owner is not None:
         # An owner's images too are read by date, along their index, and not one by one.

@@ -7,6 +7,7 @@ Nothing is read but rows and embeddings.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from core.storage import labels
@@ -229,26 +230,43 @@ async def write(
     written = {row["id"] for row in rows}
     await changes.note(tx, "image", [it.image_id for it, _ in images if it.number in written])
     new = {image.number: tags for image, tags in images}
-    shown = {row["id"]: Decided.of(row).shown(new[row["id"]]) for row in rows}
-    added = {name for row in rows for name in row["added_tags"]}
-    ids = {**label_ids, **(await labels.known(tx, added) if added else {})}
-    stored = tuple(
-        StoredTags(
-            number=row["id"],
-            ts=row["ts"],
-            existed=True,
-            scores=tuple((ids[tag.tag], tag.score) for tag in shown[row["id"]]),
-            audiences=row["audiences"],
-        )
-        for row in rows
-        if row["is_answer"]
-    )
+    stored = await _answers(tx, rows, new, label_ids)
     counts = Counts()
     for row in rows:
         counts.add("hour", row["hour"], 1, audiences=row["audiences"])
     await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     return stored
+
+
+async def _answers(
+    tx: Transaction,
+    rows: Sequence[Any],
+    new: Mapping[int, tuple[TagScore, ...]],
+    label_ids: Mapping[str, int],
+) -> tuple[StoredTags, ...]:
+    """Return the tags that images show which may be answers: the new ones, as people decided.
+
+    Args:
+        rows: what `_WRITE` returned.
+        new: the model's tags, by the row's number.
+        label_ids: of the model's tags; those that people added are looked up.
+    """
+    added = {name for row in rows for name in row["added_tags"]}
+    ids = {**label_ids, **(await labels.known(tx, added) if added else {})}
+    return tuple(
+        StoredTags(
+            number=row["id"],
+            ts=row["ts"],
+            existed=True,
+            scores=tuple(
+                (ids[tag.tag], tag.score) for tag in Decided.of(row).shown(new[row["id"]])
+            ),
+            audiences=row["audiences"],
+        )
+        for row in rows
+        if row["is_answer"]
+    )
 
 
 async def note(

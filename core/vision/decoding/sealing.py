@@ -98,7 +98,7 @@ def _forbid_files_and_network() -> None:
 
 
 def _drop_capabilities() -> None:
-    """Give up what root may do beyond others; nothing to give up is fine."""
+    """Drop what root may do beyond others; it is fine to have nothing of it."""
     header = struct.pack("=II", _CAPABILITY_VERSION, 0)
     _checked(_libc().capset(header, bytes(24)))
 

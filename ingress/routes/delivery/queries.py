@@ -6,7 +6,7 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.egress.targets import lane_of
+from core.egress.urls import lane_of
 from core.storage.delivery import interventions
 from core.storage.delivery.listing import DeliveryStatus
 from core.storage.queries import queries, query_deletion

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.egress.targets import host_name, lane_of
+from core.egress.urls import host_name, lane_of
 from core.errors import TargetForbidden
 from core.storage.queries import query_pages
 from core.storage.queries.query_looks import Outcome, QueryFilter, State, Status

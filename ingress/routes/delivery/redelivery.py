@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from core.egress.targets import host_name
+from core.egress.urls import host_name
 from core.errors import TargetForbidden
 from core.storage import asking
 from core.storage.delivery import redelivery

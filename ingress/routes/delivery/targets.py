@@ -6,7 +6,7 @@ from typing import get_args
 from starlette.responses import Response
 
 from core.egress.hosts import MAX_HOST_CHARS
-from core.egress.targets import DEFAULT_PORTS, MAX_PORT, target_of
+from core.egress.urls import DEFAULT_PORTS, MAX_PORT, target_of
 from core.errors import TargetForbidden
 from core.storage.delivery import target_pages, targets
 from core.storage.delivery.target_pages import ListedTarget, State

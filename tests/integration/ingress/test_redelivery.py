@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from consumers.delivery.adapters import StoredSecrets
-from core.egress.targets import lane_of
+from core.egress.urls import lane_of
 from core.settings import SecretSettings, load
 from core.storage.delivery import deliveries, endpoints, lanes
 from core.storage.delivery.deliveries import Attempt, Leased, Settled

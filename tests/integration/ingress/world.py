@@ -198,40 +198,16 @@ class World:
         self.app = create_app(self.deps)
 
     def _dependencies(self) -> Dependencies:
-        clock = lambda: self.seconds  # noqa: E731
-        now = lambda: self.now  # noqa: E731
-        limits = sniff.Limits(max_pixels=self.max_pixels)
+        clock = self._clock
         metrics = Metrics(CollectorRegistry())
         pipeline = PipelineWatch(self.pool, self._bounds_of, clock, PipelineMetrics(metrics).seen)
-        ring = KeyRing(self.pool, RateLimit(1, 5, clock), clock, now)
         return Dependencies(
             settings=self.settings,
             base_url=self.base_url,
             max_query_chars=2_000,
             max_json_bytes=self.max_json_bytes,
             pool=self.pool,
-            guards=Guards(
-                keys=ring,
-                sessions=SessionRing(
-                    self.pool,
-                    ring,
-                    RateLimit(TRIES_PER_S, TRIES_BURST, clock),
-                    self.base_url,
-                    clock,
-                    now,
-                ),
-                rate=RateLimit(
-                    self.settings.requests_per_second,
-                    burst_of(self.settings.requests_per_second),
-                    clock,
-                ),
-                thumb_rate=RateLimit(THUMBS_PER_S, burst_of(THUMBS_PER_S), clock),
-                bodies=SharedBudget(self.settings.max_bytes_in_flight),
-                places=Places.of(self.settings.max_connections),
-                callbacks=TargetGuard(self.policy, self.resolver),
-                link_keys=(LINK_KEY,),
-                probe=self.probe or (lambda content: sniff.probe(content, limits)),
-            ),
+            guards=self._guards(),
             blobs=self.blobs,
             thumbs=Thumbs(
                 PostgresThumbs(self.pool), self.blobs.read_soon, self.decoder, clock=clock
@@ -260,8 +236,35 @@ class World:
             live=poller_of(self.pool, pipeline, "http://archive"),
             rhythm=Rhythm(look_s=0.1, admitted_s=0.2),
             sealing=self.sealing,
-            now=now,
+            now=self._now,
         )
+
+    def _guards(self) -> Guards:
+        clock = self._clock
+        limits = sniff.Limits(max_pixels=self.max_pixels)
+        ring = KeyRing(self.pool, RateLimit(1, 5, clock), clock, self._now)
+        tries = RateLimit(TRIES_PER_S, TRIES_BURST, clock)
+        return Guards(
+            keys=ring,
+            sessions=SessionRing(self.pool, ring, tries, self.base_url, clock, self._now),
+            rate=RateLimit(
+                self.settings.requests_per_second,
+                burst_of(self.settings.requests_per_second),
+                clock,
+            ),
+            thumb_rate=RateLimit(THUMBS_PER_S, burst_of(THUMBS_PER_S), clock),
+            bodies=SharedBudget(self.settings.max_bytes_in_flight),
+            places=Places.of(self.settings.max_connections),
+            callbacks=TargetGuard(self.policy, self.resolver),
+            link_keys=(LINK_KEY,),
+            probe=self.probe or (lambda content: sniff.probe(content, limits)),
+        )
+
+    def _clock(self) -> float:
+        return self.seconds
+
+    def _now(self) -> datetime:
+        return self.now
 
     async def _bounds_of(self, topics: Sequence[str]) -> dict[Partition, tuple[int, int]]:
         if self.broker.is_away:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.messaging.kafka.consumer import log_bounds
+from core.messaging.kafka.log_ends import log_bounds
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from schemas.record import Record

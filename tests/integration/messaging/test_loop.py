@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from core.errors import ConfigurationError, ProcessCrashed, RecordBroke, RecordRefused
-from core.messaging.kafka.consumer import log_bounds
+from core.messaging.kafka.log_ends import log_bounds
 from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role
 from core.messaging.preparing import MOST_BROKEN_IN_A_ROW

@@ -10,8 +10,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from consumers.best_images import BestImages
-from consumers.tagging.adapters import LabelledTagger, PostgresTags
+from consumers.tagging.adapters import PostgresTags
 from consumers.tagging.arrivals import Arrival
+from consumers.tagging.labelled_tagger import LabelledTagger
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingItem, TaggingRole

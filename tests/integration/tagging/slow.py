@@ -8,8 +8,9 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
-from consumers.tagging.adapters import LabelledTagger, PostgresTags
+from consumers.tagging.adapters import PostgresTags
 from consumers.tagging.arrivals import Arrival, decode_arrival
+from consumers.tagging.labelled_tagger import LabelledTagger
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.role import TaggingRole
 from consumers.tagging.slow_lane import SlowLane

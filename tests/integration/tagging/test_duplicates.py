@@ -39,7 +39,7 @@ def path_of(number: int) -> str:
 
 
 async def turn(archive: Archive, number: int, towards: int, cosine: float) -> None:
-    """Give an image an embedding at this cosine to another one's."""
+    """Turn an image's embedding to this cosine to another one's."""
     rows = await archive.pool.fetch(
         "SELECT t.image_path, t.sha256, halfvec_send(e.embedding) AS v "
         "FROM tagged_images t JOIN embeddings e USING (sha256)"
@@ -60,7 +60,7 @@ async def turn(archive: Archive, number: int, towards: int, cosine: float) -> No
 
 
 async def looks(archive: Archive, number: int, value: int | None) -> None:
-    """Give an image a perceptual hash."""
+    """Set an image's perceptual hash."""
     await archive.pool.execute(
         "UPDATE tagged_images SET perceptual_hash = $2 WHERE image_path = $1",
         f"p/{number}.jpg",

@@ -16,7 +16,8 @@ from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
-from consumers.delivery.pacing import PaceLimits, Pacer
+from consumers.delivery.pacing import Pacer
+from consumers.delivery.target_pace import PaceLimits
 from consumers.upkeep.operator_notices import OperatorNotices
 from core.egress.addresses import parse_networks
 from core.egress.client import GuardedClient

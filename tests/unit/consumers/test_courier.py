@@ -12,7 +12,7 @@ import pytest
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import OutgoingPicture, WebhookCourier
-from consumers.delivery.pacing import TargetHealth
+from consumers.delivery.target_pace import TargetHealth
 from core.errors import (
     DatabaseAway,
     ImageMissing,

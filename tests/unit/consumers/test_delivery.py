@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 
 from consumers.delivery.attempts import Tried
 from consumers.delivery.lanes import LaneLimits, Lanes
-from consumers.delivery.pacing import PaceLimits, Pacer, Tier
+from consumers.delivery.pacing import Pacer
 from consumers.delivery.recording import Outcomes
 from consumers.delivery.role import DeliveryRole
+from consumers.delivery.target_pace import PaceLimits, Tier
 from core.errors import BlobStoreAway, DatabaseAway, RecordRefused, TransientError
 from core.messaging.role import Received
 from core.storage.delivery.deliveries import Attempt, Leased, Settled

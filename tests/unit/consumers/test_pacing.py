@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.delivery.pacing import (
+from consumers.delivery.pacing import Pacer
+from consumers.delivery.target_pace import (
     MAX_OPEN_S,
     UNTRIED_S,
     BreakerChange,
     PaceLimits,
-    Pacer,
     TargetHealth,
     Tier,
 )

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from consumers.delivery.attempts import Tried
 from consumers.delivery.metrics import LaneMetrics
-from consumers.delivery.pacing import PaceLimits, Pacer, TargetHealth
+from consumers.delivery.pacing import Pacer
 from consumers.delivery.reporting import TargetReports
+from consumers.delivery.target_pace import PaceLimits, TargetHealth
 from core.errors import DatabaseAway
 from core.storage.delivery.deliveries import Attempt, Settled
 from core.telemetry.metrics import Metrics

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from core.egress.addresses import parse_address, parse_networks
 from core.egress.own_ports import inbox_prefix, own_ports
-from core.egress.targets import Target, TargetPolicy, host_name, lane_of
+from core.egress.targets import Target, TargetPolicy
+from core.egress.urls import host_name, lane_of
 from core.errors import ConfigurationError, TargetForbidden
 from core.settings import (
     DatabaseSettings,

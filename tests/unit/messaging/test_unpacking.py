@@ -18,7 +18,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from core.messaging.kafka import unpacking
+from core.messaging.kafka import inflating, unpacking
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.ports import Dropped
 from core.settings import MIB, KafkaSettings
@@ -78,10 +78,10 @@ def test_a_batch_that_is_cut_at_the_end_of_a_fetch_is_no_batch_yet() -> None:
 
 @pytest.mark.parametrize("codec", PACKED)
 def test_a_record_over_the_limit_is_refused_where_it_is_reached(codec: str) -> None:
-    data = batch(codec, [100, unpacking.RECORD_BYTES, 100])
+    data = batch(codec, [100, inflating.RECORD_BYTES, 100])
     records = iter(unpacking.FetchedBatches(data).next_batch())
     assert next(records).offset == 0
-    with pytest.raises(CorruptRecordException, match=f"limit {unpacking.RECORD_BYTES}"):
+    with pytest.raises(CorruptRecordException, match=f"limit {inflating.RECORD_BYTES}"):
         next(records)
 
 
@@ -108,7 +108,7 @@ def test_a_batch_with_fewer_records_than_it_says_is_refused() -> None:
 )
 def test_a_length_that_is_none_is_refused(held: bytes) -> None:
     with pytest.raises(CorruptRecordException):
-        list(unpacking.whole_records(iter([held])))
+        list(inflating.whole_records(iter([held])))
 
 
 def test_a_batch_that_is_left_half_read_leaves_no_thread_and_no_descriptor() -> None:
@@ -140,7 +140,7 @@ def no_descriptor_left() -> Iterator[None]:
 
 def test_a_good_batch_is_not_called_corrupt_where_the_process_has_no_descriptor_left() -> None:
     good = unpacking.FetchedBatches(batch("zstd", [unpacking.WHOLE_BYTES] * 2)).next_batch()
-    with no_descriptor_left(), pytest.raises(unpacking.NoMeans):
+    with no_descriptor_left(), pytest.raises(inflating.NoMeans):
         list(good)
     assert len(list(good)) == 2
 
@@ -148,7 +148,7 @@ def test_a_good_batch_is_not_called_corrupt_where_the_process_has_no_descriptor_
 async def test_the_consumer_says_that_records_were_dropped_and_not_that_they_are_garbled() -> None:
     class Client:
         async def getmany(self, *_: object, **__: object) -> None:
-            raise unpacking.NoMeans("no thread")
+            raise inflating.NoMeans("no thread")
 
     consumer = GroupConsumer(
         KafkaSettings(bootstrap_servers="x:1"), group="g", topic=TOPIC, client_id="c"
@@ -236,5 +236,5 @@ def test_no_more_than_some_records_are_unpacked_at_a_time() -> None:
             ahead[0] += 1
             yield record
 
-    for taken, (count, _) in enumerate(unpacking.whole_records(chunks()), 1):
+    for taken, (count, _) in enumerate(inflating.whole_records(chunks()), 1):
         assert (count, ahead[0]) == (1, taken)

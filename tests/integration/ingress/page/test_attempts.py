@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from consumers.delivery.attempts import Tried
 from consumers.delivery.metrics import LaneMetrics
-from consumers.delivery.pacing import PaceLimits, Pacer
+from consumers.delivery.pacing import Pacer
 from consumers.delivery.reporting import TargetReports
-from core.egress.targets import lane_of
+from consumers.delivery.target_pace import PaceLimits
+from core.egress.urls import lane_of
 from core.storage.delivery import deliveries, lanes, target_health, targets
 from core.storage.delivery.deliveries import Answered, Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
