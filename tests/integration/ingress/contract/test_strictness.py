@@ -128,3 +128,13 @@ async def test_an_error_of_a_parameter_names_the_value_or_the_limit(
         answer = await http.get(path)
 
     assert told in problem_in(answer, "invalid_request")["detail"]
+
+
+async def test_an_idempotency_key_that_is_refused_is_named_with_its_length(world: World) -> None:
+    async with world.client(Scope.QUERY) as http:
+        headers = {**JSON, "Idempotency-Key": "x" * 256}
+        answer = await http.post("/images/tags", content=ASKED, headers=headers)
+
+    detail = problem_in(answer, "invalid_request")["detail"]
+    assert "256 characters" in detail
+    assert "1 to 255" in detail
