@@ -17,7 +17,8 @@ from ingress.operations import Call, Parameter
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
-KEY_PATTERN = "^[!-~]{1,255}$"
+MAX_KEY_CHARS = 255
+KEY_PATTERN = f"^[!-~]{{1,{MAX_KEY_CHARS}}}$"
 UNDER_WAY_S = 2
 #: Problems of what takes a key, and a header of its answers.
 PROBLEMS = ("idempotency_key_reused", "under_way")
@@ -38,7 +39,10 @@ def idempotency_key(call: Call) -> str | None:
     """
     key = call.request.headers.get(IDEMPOTENCY_KEY)
     if key is not None and not re.fullmatch(KEY_PATTERN, key):
-        detail = f"{IDEMPOTENCY_KEY} takes 1 to 255 printable ASCII characters without spaces"
+        detail = (
+            f"{IDEMPOTENCY_KEY}: {key[:100]!r} has {len(key)} characters; it takes 1 to"
+            f" {MAX_KEY_CHARS} of printable ASCII without spaces"
+        )
         raise Problem(
             "invalid_request", detail, Extra(errors=(FieldError(IDEMPOTENCY_KEY, detail),))
         )

@@ -15,7 +15,6 @@ from core.transaction import Transaction
 from ingress.auth.access import require
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.http.parameters import refuse_unknown
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.repeating import (
     KEY,
@@ -75,7 +74,6 @@ async def change(call: Call) -> Response:
 
 async def list_changes(call: Call) -> Response:
     """Return the caller's changes, or all of them for an administrator, the newest first."""
-    refuse_unknown(call, frozenset({"limit", "cursor"}))
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     found = await image_changes.recent(
         call.deps.pool, owner=call.own_only, before=page_before(call), limit=limit + 1
