@@ -107,8 +107,7 @@ export class Scrubber {
     const now = sections[this.section];
     const text = now ? monthName(now.month) : "";
     const drag = (event) => this.#drag(event);
-    this.host.hidden = sections.length < 2;
-    render(html`<nav aria-label=${t("photos.months")}>
+    render(html`<nav ?hidden=${sections.length < 2} aria-label=${t("photos.months")}>
       <button class="bare" aria-label=${t("photos.monthLater")} @click=${() => this.#step(-1)}>${icon("up")}</button>
       <div class="rail" role="slider" tabindex="0" aria-orientation="vertical" aria-label=${t("photos.months")} aria-valuemin="0" aria-valuemax=${sections.length - 1} aria-valuenow=${this.section} aria-valuetext=${now ? `${text}, ${t("photos.count", { n: now.images })}` : ""}
         @keydown=${(event) => this.#onKey(event)} @pointerdown=${drag} @pointermove=${drag} @pointerup=${drag} @pointercancel=${drag}>
