@@ -89,8 +89,11 @@ class Opened:
     servers: ServersWatch
 
 
-async def serve() -> None:
+async def serve(inherited: int | None = None) -> None:
     """Serve until a signal ends it.
+
+    Args:
+        inherited: the descriptor of a socket that listens already; None: it is made here.
 
     Raises:
         ConfigurationError: a setting cannot be worked with.
@@ -101,7 +104,7 @@ async def serve() -> None:
         server = make_server(create_app(deps), settings, deps.readiness)
         stop_on_signals(server)
         allow_descriptors(settings.max_connections)
-        with listen(settings) as listening:
+        with listen(settings, inherited) as listening:
             log.info("serving", address=deps.base_url, model=deps.model)
             await _run(server, listening, opened, stop)
         await deps.departures.drain(within_s=CLIENT_LIMITS.publish_timeout_s)
