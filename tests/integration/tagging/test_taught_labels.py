@@ -174,11 +174,11 @@ async def test_the_same_labels_again_change_nothing_and_a_photo_less_is_a_change
     ("label", "pointer", "words"),
     [
         (taught(SHOWN[:2]), "/labels/5/photos", "2 photos: 3 to 10 teach a label"),
-        (taught(range(11)), "/labels/5/photos", "at most 10"),
+        (taught(range(11)), "/labels/5/photos", "the limit is 10"),
         ({"name": NAME, "by_words": False}, "/labels/5/photos", "neither photos nor words"),
-        (taught([1, 2, 1]), "/labels/5", "stands twice"),
+        (taught([1, 2, 1]), "/labels/5/photos", "stands twice"),
         (taught([1, 2, 9999]), "/labels/5/photos/2", str(id_of(9999))),
-        ({"name": NAME, "photos": ["a.jpg"]}, "/labels/5/photos/0", "UUID"),
+        ({"name": NAME, "photos": ["a.jpg"]}, "/labels/5/photos/0", "must be an id"),
     ],
 )
 async def test_photos_that_cannot_teach_are_refused_by_name(
