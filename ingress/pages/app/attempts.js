@@ -2,7 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { countdown, mark, split, reasonText } from "./marks.js";
-import { copyButton } from "./parts.js";
+import { copyButton } from "./dialogs.js";
 import { signatureDialog } from "./signature.js";
 import { clock, date, duration, number, t } from "./words.js";
 

@@ -4,7 +4,8 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
 import { busy, letterOf, moment, none, pictureOf, tabs, wordOf } from "./marks.js";
-import { apiButton, emptyState, problemStrip, say, scopeGate, undoToast } from "./parts.js";
+import { apiButton, problemStrip, say, scopeGate, undoToast } from "./parts.js";
+import { emptyState } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
 

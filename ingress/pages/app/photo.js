@@ -7,10 +7,11 @@ import { explained } from "./explain.js";
 import { filterOf } from "./filters.js";
 import { watch } from "./live.js";
 import { bar } from "./charts.js";
-import { apiButton, chip, failure, icon, problemStrip, scopeGate, thumb, undoToast } from "./parts.js";
+import { neighboursOf } from "./neighbours.js";
+import { apiButton, chip, failure, icon, problemStrip, scopeGate, undoToast } from "./parts.js";
+import { thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { describe, reasonOf } from "./tiles.js";
-import { Timeline, shown } from "./timeline.js";
 import { ago, bytes, date, duration, has, knownTags, number, percent, t, tagName } from "./words.js";
 
 export async function open(root, place) {
@@ -86,26 +87,13 @@ class Photo {
     }
   }
 
-  // The list that this photo was opened from knows its neighbours; an address alone asks for it.
   async neighbours() {
     const { id, image } = this;
-    if (!image) return;
-    const filter = filterOf(this.params);
-    let { timeline } = shown;
-    if (JSON.stringify(timeline?.filter) !== JSON.stringify(filter)) timeline = await new Timeline(filter).load(this.abort.signal);
-    if (id !== this.id) return;
-    if (timeline !== shown.timeline) Object.assign(shown, { timeline, index: -1 });
-    // A date in the future doesn't count: the archive goes by the arrival then.
-    const months = [image.exif_datetime?.slice(0, 7).replace(":", "-"), image.arrived_at.slice(0, 7)].filter(Boolean);
-    const near = shown.index >= 0 ? [shown.index, shown.index + 1, shown.index - 1] : [];
-    let index = -1;
-    for (const at of near) if (index < 0 && (await timeline.idAt(at)) === id) index = at;
-    for (const month of months) if (index < 0) index = await timeline.placeOf(id, month);
-    if (id !== this.id || index < 0) return;
-    shown.index = index;
-    this.at = { index, of: timeline.total };
-    this.around = await Promise.all([timeline.idAt(index - 1), timeline.idAt(index + 1)]);
-    if (id === this.id) this.draw();
+    const found = image && await neighboursOf(image, filterOf(this.params), this.abort.signal);
+    if (!found || id !== this.id) return;
+    this.at = { index: found.index, of: found.total };
+    this.around = found.around;
+    this.draw();
   }
 
   key(event) {

@@ -46,7 +46,7 @@ def test_folders_are_asked_for_once_a_folder_and_not_once_a_key(page: Page) -> N
 
 def test_a_dialog_is_closed_by_a_click_beside_it_and_by_no_other(page: Page) -> None:
     signed_in(page)
-    page.evaluate("""() => { import("/parts.js").then(({ openDialog }) => {
+    page.evaluate("""() => { import("/dialogs.js").then(({ openDialog }) => {
       openDialog("one", () => "a word");
       document.querySelector("dialog").style.padding = "40px";
     }); }""")
