@@ -149,7 +149,7 @@ class Search {
 
   /** Sends these words as a query; what was just uploaded is waited for. */
   async ask() {
-    const after = (await import("./upload.js")).lastToken();
+    const after = (await bring(() => import("./upload.js"))).lastToken();
     const asked = (id) => {
       shown.close();
       go(link("queries", id));
