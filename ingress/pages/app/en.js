@@ -96,9 +96,9 @@ export const words = {
   filter: {
     title: "Filter",
     order: "Order",
-    order_taken: "Last taken first",
-    order_taken_asc: "First taken first",
-    order_arrival: "Last arrived first",
+    order_taken: "Newest shots",
+    order_taken_asc: "Oldest shots",
+    order_arrival: "Last arrived",
     order_score: "Surest first",
     excluded_true: "never an answer",
     excluded_false: "may be an answer",

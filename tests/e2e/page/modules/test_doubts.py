@@ -117,6 +117,9 @@ def test_on_a_narrow_screen_words_are_whole_and_cover_nothing(
         assert box["y"] >= shape["y"] + shape["height"], "the lamp covers the icon"
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 320
+        undated = page.locator(".tile .undated").bounding_box()
+        assert undated
+        assert undated["height"] < 30
         order = page.locator(".filter-bar select")
         for at in range(3):
             order.evaluate("(one, at) => { one.selectedIndex = at; }", at)
