@@ -3,9 +3,10 @@ import { html } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { asJson } from "./filters.js";
 import { confirmBy, openDialog } from "./dialogs.js";
+import { dated } from "./marks.js";
 import { failure, icon, scopeGate, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
-import { ago, date, duration, knownTags, t, tagName } from "./words.js";
+import { duration, knownTags, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
 const GRACE_S = 12; // what has been deleted can't be undone: the archive waits so long before it begins
@@ -112,7 +113,7 @@ export function recentChanges(after) {
     };
     return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : ""}
       ${changes?.length === 0 ? html`<p class="quiet">${t("bulk.noneRecent")}</p>` : ""}
-      <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small title=${date(one.created_at)}>${ago(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
+      <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small>${dated(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
         ${canUndo(one) ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
   });
 }

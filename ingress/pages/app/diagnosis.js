@@ -49,10 +49,13 @@ function ofStage(stage, doc, now) {
     : { level: "warn", key: "grows", values }];
 }
 
+const BEAT_S = 6; // the parts of a process are heard of one after the other, every five seconds
+
 /** One process ends, several stages stop: the one where most waits is told, the others are named. */
 function together(found) {
   return found.flatMap((one) => {
-    const same = found.filter(({ key }) => key === one.key && ["silent", "stopped", "never"].includes(key));
+    const isSame = ({ key, values }) => key === one.key && Math.abs(values.s - one.values.s) <= BEAT_S;
+    const same = ["silent", "stopped", "never"].includes(one.key) ? found.filter(isSame) : [one];
     if (same.length < 2) return [one];
     const most = same.reduce((a, b) => (b.values.n > a.values.n ? b : a));
     if (one !== most) return [];

@@ -22,7 +22,7 @@ export const dated = (iso) => html`<time datetime=${iso}>${time(iso)}</time> (${
 /** A time ahead, counting down. */
 export function countdown(iso) {
   const left = Math.ceil((Date.parse(iso) - Date.now()) / 1000);
-  return html`<time datetime=${iso} title=${date(iso)}>${left > 0 ? t("queries.in", { time: duration(left) }) : t("queries.now")}</time>`;
+  return html`<time datetime=${iso} title=${date(iso)}>${left > 0 ? `${t("queries.in", { time: duration(left) })} (${time(iso)})` : t("queries.now")}</time>`;
 }
 
 /** Why, in words: what came of an attempt, or why a photo could not be tagged. */

@@ -7,12 +7,13 @@ import { explained } from "./explain.js";
 import { filterOf } from "./filters.js";
 import { watch } from "./live.js";
 import { bar } from "./charts.js";
+import { dated } from "./marks.js";
 import { neighboursOf } from "./neighbours.js";
 import { apiButton, chip, failure, icon, problemStrip, scopeGate, undoToast } from "./parts.js";
 import { guess, thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { describe, reasonOf, undated } from "./tiles.js";
-import { ago, bytes, date, duration, has, isGuess, knownTags, number, percent, t, tagName } from "./words.js";
+import { bytes, date, duration, has, isGuess, knownTags, number, percent, t, tagName } from "./words.js";
 
 export async function open(root, place) {
   const screen = new Photo(root);
@@ -277,7 +278,7 @@ class Photo {
       if (query.finished_at) steps.push({ at: query.finished_at, text: html`${sent(query)} ${asked}` });
     }
     steps.sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
-    return html`<section class="card"><h2>${t("photo.thread")}</h2><ol class="thread">${steps.map(({ at, text }, nth) => html`<li><time datetime=${at} title=${date(at)}>${ago(at)}</time> · ${text}
+    return html`<section class="card"><h2>${t("photo.thread")}</h2><ol class="thread">${steps.map(({ at, text }, nth) => html`<li>${dated(at)} · ${text}
       ${nth ? html`<span class="quiet">+${duration((Date.parse(at) - Date.parse(steps[nth - 1].at)) / 1000)}</span>` : nothing}</li>`)}
       ${image.status === "accepted" || image.waits_for ? html`<li>… ${t(image.waits_for ? "photos.waitsApart" : "photos.status_accepted")}</li>` : nothing}</ol></section>`;
   }

@@ -4,7 +4,7 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
-import { busy, countdown, mark, moment, none } from "./marks.js";
+import { busy, countdown, mark, none, timed } from "./marks.js";
 import { copyButton, curlOf } from "./dialogs.js";
 import { apiButton, problemStrip, scopeGate } from "./parts.js";
 import { emptyState } from "./pieces.js";
@@ -170,7 +170,7 @@ function list({ rows }) {
       <td data-label=${t("queries.col_state")}>${stateOf(row)}</td>
       <td data-label=${t("queries.col_host")}>${row.host ?? none}</td>
       <td class="number" data-label=${t("queries.col_attempts")}>${number(row.attempts ?? 0)}</td>
-      <td data-label=${t("queries.col_accepted")}>${row.accepted_at ? moment(row.accepted_at) : nothing}</td></tr>`)}</tbody>
+      <td data-label=${t("queries.col_accepted")}>${timed(row.accepted_at)}</td></tr>`)}</tbody>
   </table>`;
 }
 

@@ -135,10 +135,11 @@ function shown(text, options) {
 export const date = (text) => shown(text, MINUTE);
 export const day = (text) => shown(text, DAY);
 const SECOND = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
-export const clock = (text) => shown(text, { ...SECOND, fractionalSecondDigits: 3 });
+const DATED = { day: "numeric", month: "short", ...SECOND };
 
 /** The time of day; of another day than today with its date. */
-export const time = (text) => shown(text, day(text) === day(new Date().toISOString()) ? SECOND : { day: "numeric", month: "short", ...SECOND });
+export const time = (text, more = {}) => shown(text, { ...(day(text) === day(new Date().toISOString()) ? SECOND : DATED), ...more });
+export const clock = (text) => time(text, { fractionalSecondDigits: 3 });
 export const month = (text) =>
   format(Intl.DateTimeFormat, { month: "long", year: "numeric", timeZone: "UTC" })
     .format(new Date(`${text}-01T00:00Z`));

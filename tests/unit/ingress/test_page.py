@@ -33,7 +33,7 @@ MOST_AT_FIRST_BYTES = 45_000
 #: With dialogs and small pictures, which come with whichever is opened first.
 MOST_OF_A_SCREEN_BYTES = 19_500
 #: As they are written: of the first view, and with those of all others.
-MOST_STYLES_BYTES, MOST_OF_ALL_STYLES_BYTES = 12_000, 19_500
+MOST_STYLES_BYTES, MOST_OF_ALL_STYLES_BYTES = 12_000, 20_000
 
 Words: TypeAlias = dict[str, "str | Words"]
 
