@@ -152,7 +152,7 @@ function thread(query) {
       steps.push({ at: one.started_at, text: t("query.step_attempt", { n: one.attempt }) });
     }
     if (delivery.finished_at) {
-      steps.push({ at: delivery.finished_at, text: t(delivery.state === "delivered" ? "queries.state_delivered" : delivery.reason === "stopped" ? "queries.state_stopped" : "queries.state_given_up") });
+      steps.push({ at: delivery.finished_at, text: t(`queries.state_${delivery.state}`) });
     }
   }
   steps.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));

@@ -156,6 +156,7 @@ OPERATIONS = (
             Reply(503, "Nothing can be accepted now.", HealthReport),
         ),
         is_probe=True,
+        ignores_query=True,
     ),
     Operation(
         "GET",
@@ -165,6 +166,7 @@ OPERATIONS = (
         "health",
         (Reply(200, "It is.", media_type=_TEXT),),
         is_probe=True,
+        ignores_query=True,
     ),
     Operation(
         "GET",
@@ -177,6 +179,7 @@ OPERATIONS = (
             Reply(503, "Not now: stopping, or the database is away.", media_type=_TEXT),
         ),
         is_probe=True,
+        ignores_query=True,
     ),
     Operation(
         "GET",
@@ -185,5 +188,6 @@ OPERATIONS = (
         "Metrics for Prometheus",
         "health",
         (Reply(200, "Text format.", media_type=_TEXT),),
+        ignores_query=True,
     ),
 )

@@ -81,7 +81,7 @@ def test_a_command_to_send_webhooks_again_says_all_that_the_request_says(page: P
     page.get_by_role("button", name="API").click()
 
     expect(page.get_by_text("photo-archive deliveries redeliver")).to_have_text(
-        "photo-archive deliveries redeliver --state dead --host h.example --since 2026-01-01"
+        "photo-archive deliveries redeliver --state given_up --host h.example --since 2026-01-01"
         " --until 2026-02-01 --limit 10000 --dry-run"
     )
 
