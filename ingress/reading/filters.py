@@ -103,6 +103,7 @@ async def understand(call: Call, asked: ImageFilterText) -> AskedFilter:
         excluded=asked.excluded,
         hand_tagged=asked.hand_tagged,
         has_tags=asked.has_tags,
+        has_date=asked.has_date,
         every=tuple(dict.fromkeys(labels[name] for name in every)),
         some=tuple(dict.fromkeys(labels[name] for name in asked.any)),
         without=tuple(dict.fromkeys(labels[name].name for name in asked.without)),
@@ -172,8 +173,8 @@ _REPEATED = frozenset({"id", "all", "any", "not"})
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "id": _id_of, "text": str, "tag": str, "all": str, "any": str, "not": str, "min_score": _number,
     "from": str, "to": str, "folder": str, "camera": str, "status": str, "reason": str,
-    "excluded": boolean_of, "hand_tagged": boolean_of, "has_tags": boolean_of, "job": _id_of,
-    "order": _order_of,
+    "excluded": boolean_of, "hand_tagged": boolean_of, "has_tags": boolean_of,
+    "has_date": boolean_of, "job": _id_of, "order": _order_of,
 }  # fmt: skip
 #: Names of the parameters of a filter.
 NAMES = frozenset(_READERS)
@@ -218,6 +219,7 @@ PARAMETERS = (
     _shown("excluded", _BOOLEAN),
     _shown("hand_tagged", _BOOLEAN),
     _shown("has_tags", _BOOLEAN, "Whether it has tags."),
+    _shown("has_date", _BOOLEAN, "Whether its file says when it was taken."),
     _shown("job", _ID),
 )
 ORDER = Parameter(

@@ -185,6 +185,9 @@ def _of_decisions(wanted: ImageFilter) -> Iterator[Condition]:
     if wanted.has_tags is not None:
         comparison = "<>" if wanted.has_tags else "="
         yield Condition("other_filter", f"coalesce(t.tags, '[]') {comparison} '[]'::jsonb")
+    if wanted.has_date is not None:
+        is_so = "IS NOT NULL" if wanted.has_date else "IS NULL"
+        yield Condition("other_filter", f"t.exif_datetime {is_so}")
 
 
 def _of_tags(

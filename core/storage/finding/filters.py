@@ -35,6 +35,7 @@ class ImageFilter:
             arrived.
         folder: in this folder or below it.
         hand_tagged: people set its tags, or added one.
+        has_date: its file says when it was taken.
         every: with each of these tags; `some`: with at least one; `without`: showing none of these.
         named: with at least one of these labels, which a text names; () where it names none.
         min_score: in millionths. Of what a text names, the least sum of confidences; else the least
@@ -53,6 +54,7 @@ class ImageFilter:
     excluded: bool | None = None
     hand_tagged: bool | None = None
     has_tags: bool | None = None
+    has_date: bool | None = None
     every: tuple[AskedTag, ...] = ()
     some: tuple[AskedTag, ...] = ()
     without: tuple[str, ...] = ()

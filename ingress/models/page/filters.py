@@ -85,6 +85,7 @@ class ImageFilterText(Input):
     )
     hand_tagged: bool | None = Field(None, description="Whether people set or added tags.")
     has_tags: bool | None = None
+    has_date: bool | None = Field(None, description="Whether its file says when it was taken.")
     job: UUID | None = Field(None, description="Announced by this job.")
     ids: Annotated[tuple[UUID, ...], Field(max_length=MAX_IDS)] | None = Field(
         None, description="One of these images."

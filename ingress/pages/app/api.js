@@ -121,6 +121,16 @@ async function problemOf(answer) {
   return new Problem(document, answer.status, Number.isNaN(seconds) ? null : seconds);
 }
 
+/** Why a file of the page did not come. A server that was started anew may have another page, and none of this one's files. */
+export async function whyUnloaded() {
+  try {
+    await call("GET", new URL("./api.js", import.meta.url).pathname, { cache: "no-store" });
+  } catch (problem) {
+    return [404, 410].includes(problem.status) ? new Problem({ code: "stale" }) : problem;
+  }
+  return new Problem({ code: "page_broken" });
+}
+
 /** The problem in an XMLHttpRequest's answer; `upload.js` needs its progress events. */
 export function problemIn(request) {
   const seconds = Number.parseFloat(request.getResponseHeader("Retry-After") ?? "");

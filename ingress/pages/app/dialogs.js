@@ -1,6 +1,5 @@
 // Dialogs: opened, asked, and the very request on display as a command.
 import { html, render } from "./lit/lit-html.js";
-import { loadWork } from "./look.js";
 import { icon } from "./parts.js";
 import { queryOf } from "./routing.js";
 import { t } from "./words.js";
@@ -75,8 +74,7 @@ export function curlOf(method, path, params = {}, body = undefined) {
 }
 
 /** Shows a request as `curl` and, where there is one, as a command. */
-export async function showCommand({ method = "GET", path, params, body, cli }) {
-  await loadWork();
+export function showCommand({ method = "GET", path, params, body, cli }) {
   const lines = [["curl", curlOf(method, path, params, body)], ...(cli ? [["photo-archive", cli]] : [])];
   openDialog(t("parts.api"), () => html`<p>${t("parts.apiNote")}</p>
     ${lines.map(([name, text]) => html`<h3>${name}</h3><div class="snippet"><pre tabindex="0" role="group" aria-label=${name}>${text}</pre>${copyButton(text)}</div>`)}`);

@@ -1,7 +1,7 @@
 // The bar above the photos: filter, count, order, grid or list.
 import { html, nothing } from "./lit/lit-html.js";
 import { ORDERS, filterChips, hasTags } from "./filters.js";
-import { loadWork } from "./look.js";
+import { bring } from "./look.js";
 import { apiButton, icon } from "./parts.js";
 import { t } from "./words.js";
 
@@ -11,7 +11,7 @@ export function filterBar(photos) {
   const { filter, timeline, order: chosen, isList } = photos;
   const change = (next) => photos.to({ filter: next });
   const ask = (name) => async () => {
-    const [form] = await Promise.all([import("./filterform.js"), loadWork()]);
+    const form = await bring(() => import("./filterform.js"));
     const next = await form[name](filter);
     if (next) change(next);
   };

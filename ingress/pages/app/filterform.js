@@ -65,7 +65,7 @@ export async function askFilter(filter) {
       <label>${t("filter.camera")}<select @change=${(event) => put("camera", event.target.value)}><option value="">${t("filter.whatever")}</option>${suggested.cameras.map(({ camera, images }) => html`<option value=${camera} ?selected=${now.camera === camera}>${camera} (${images})</option>`)}</select></label>
       ${choice("status")}
       ${now.status === "failed" ? html`<label>${t("filter.reason")}<select @change=${(event) => put("reason", event.target.value)}><option value="">${t("filter.whatever")}</option>${suggested.reasons.map(({ reason, images }) => html`<option value=${reason} ?selected=${now.reason === reason}>${reasonOf({ code: reason, title: reason })} (${images})</option>`)}</select></label>` : nothing}
-      ${choice("hand_tagged")} ${choice("has_tags")} ${choice("excluded")}
+      ${choice("hand_tagged")} ${choice("has_tags")} ${choice("has_date")} ${choice("excluded")}
       <div class="row end full"><button type="button" @click=${() => close({})}>${t("filter.clear")}</button><button class="filled">${t("filter.show")}</button></div>
     </form>`;
   });

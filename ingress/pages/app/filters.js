@@ -6,8 +6,8 @@ import { STATUSES } from "./timeline.js";
 import { day, percent, t, tagName } from "./words.js";
 
 export const LISTS = ["all", "any", "not"];
-const SINGLE = ["text", "from", "to", "min_score", "folder", "camera", "status", "reason", "job", "excluded", "hand_tagged", "has_tags"];
-export const CHOICES = { excluded: ["", "true", "false"], hand_tagged: ["", "true", "false"], has_tags: ["", "true", "false"], status: ["", ...STATUSES] };
+const SINGLE = ["text", "from", "to", "min_score", "folder", "camera", "status", "reason", "job", "excluded", "hand_tagged", "has_tags", "has_date"];
+export const CHOICES = { excluded: ["", "true", "false"], hand_tagged: ["", "true", "false"], has_tags: ["", "true", "false"], has_date: ["", "true", "false"], status: ["", ...STATUSES] };
 export const ORDERS = ["taken", "taken_asc", "arrival", "score"];
 const DAY_MS = 86_400_000;
 
@@ -25,7 +25,7 @@ export function filterOf(params) {
 /** The same filter as JSON, where numbers and booleans are no texts. */
 export function asJson(filter) {
   const typed = { ...filter };
-  for (const name of ["excluded", "hand_tagged", "has_tags"]) if (name in typed) typed[name] = String(typed[name]) === "true";
+  for (const name of ["excluded", "hand_tagged", "has_tags", "has_date"]) if (name in typed) typed[name] = String(typed[name]) === "true";
   if ("min_score" in typed) typed.min_score = Number(typed.min_score);
   return typed;
 }

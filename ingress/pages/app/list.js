@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { problemStrip } from "./parts.js";
 import { confidence, thumb } from "./pieces.js";
 import { link } from "./routing.js";
-import { describe, merged, reasonOf } from "./tiles.js";
+import { describe, merged, reasonOf, undated } from "./tiles.js";
 import { bytes, date, t } from "./words.js";
 
 const PAGE = 60;
@@ -75,7 +75,7 @@ export class PhotoList {
         <td data-label=${t("photos.column_pick")}><input type="checkbox" .checked=${photos.choice.has(one.image_id)} aria-label=${t("photos.pickNamed", { name: describe(one) })} @change=${() => photos.choice.toggle(one.image_id)}></td>
         <td><a href=${link("photos", one.image_id, photos.params)}>${thumb(one, describe(one))}</a></td>
         <td data-label=${t("photos.column_tags")}><span class="row">${one.tags?.length ? one.tags.map(({ tag, score }) => confidence(tag, score)) : html`<span class="chip ${one.status === "failed" ? "bad" : ""}">${one.error ? reasonOf(one.error) : t(`photos.status_${one.status}`)}</span>`}</span></td>
-        <td data-label=${t("photos.column_taken")}>${date(one.exif_datetime ?? one.arrived_at)}</td>
+        <td data-label=${t("photos.column_taken")}>${one.exif_datetime ? date(one.exif_datetime) : undated(one) || date(one.arrived_at)}</td>
         <td data-label=${t("photos.column_file")}><span>${one.image_path}<br><small>${one.camera ?? ""} ${one.size_bytes ? bytes(one.size_bytes) : ""}</small></span></td>
       </tr>`)}</tbody>
     </table>

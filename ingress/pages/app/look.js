@@ -1,4 +1,5 @@
 // How the page looks: the theme, and what all screens need but the first view.
+import { whyUnloaded } from "./api.js";
 import { loadWorkWords, remembered } from "./words.js";
 
 /** Puts the chosen theme on the page. */
@@ -15,10 +16,20 @@ const loadWorkStyles = () => (styles ??= new Promise((resolve, reject) => {
   sheet.onerror = () => {
     styles = null; // asked for again with the next screen
     sheet.remove();
-    reject(new Error(sheet.href));
+    reject(new Error("no styles"));
   };
   document.head.append(sheet);
 }));
 
 /** Loads the words and the styles of all that is not the first view. */
 export const loadWork = () => Promise.all([loadWorkWords(), loadWorkStyles()]);
+
+/** What `load` fetches of the page, and what it needs `besides`. Where either does not come, the Problem says why. */
+export async function bring(load, besides = loadWork) {
+  try {
+    return (await Promise.all([load(), besides()]))[0];
+  } catch (error) {
+    console.warn(error);
+    throw await whyUnloaded();
+  }
+}

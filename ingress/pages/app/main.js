@@ -2,8 +2,8 @@
 import { html, nothing, render } from "./lit/lit-html.js";
 import * as api from "./api.js";
 import { connection, hush, onConnection, watch } from "./live.js";
-import { loadWork, wear } from "./look.js";
-import { closeDialogs, icon, problemStrip, undoToast } from "./parts.js";
+import { bring, wear } from "./look.js";
+import { closeDialogs, icon, problemStrip, problemToast, undoToast } from "./parts.js";
 import { go, link, onPlace, place } from "./routing.js";
 import * as words from "./words.js";
 
@@ -48,7 +48,7 @@ function shell() {
     </nav>
     <main id="main" tabindex="-1">
       ${note()}
-      <div id="trouble">${problemStrip(trouble, () => (["stale", "page_broken"].includes(trouble.code) ? location.reload() : show(place())))}</div>
+      <div id="trouble">${problemStrip(trouble, () => show(place()))}</div>
       <div id="screens"></div>
       <footer class="foot">
         ${[["docs", "/docs"], ["problems", "/docs/problems"], ["openapi", "/openapi.json"], ["asyncapi", "/asyncapi.json"], ["health", "/health"]].map(([name, path]) => html`<a href=${path}>${t(`shell.${name}`)}</a>`)}
@@ -87,7 +87,7 @@ function note() {
 // Of those who never open it nothing is asked.
 async function openAccount() {
   if (account !== noAccount) return;
-  const [it] = await Promise.all([import("./account.js"), loadWork()]);
+  const it = await bring(() => import("./account.js"));
   account = () => it.account({ renew, shell, tray: () => tray });
   shell();
 }
@@ -99,7 +99,7 @@ function seek(event) {
 }
 
 const uploads = async () => {
-  [tray] = await Promise.all([tray ?? import("./upload.js"), loadWork()]);
+  tray ??= await bring(() => import("./upload.js"));
   tray.mount(document.getElementById("tray"));
   return tray;
 };
@@ -139,7 +139,7 @@ async function show(here) {
   document.getElementById("screens").append(section);
   let module = null;
   try {
-    [module] = await Promise.all([STEPS[name](), ...(name === "photos" ? [] : [loadWork()])]);
+    module = await (name === "photos" ? bring(STEPS.photos, () => {}) : bring(STEPS[name]));
     if (mine !== turn && open.get(name) !== entry) return;
     document.getElementById("main").scrollTop = 0;
     const asked = location.hash;
@@ -151,9 +151,8 @@ async function show(here) {
     if (open.get(name) !== entry) return;
     open.delete(name);
     section.remove();
-    // A server started anew serves other modules under another address: the page must be loaded again.
-    const code = module ? "page_broken" : "stale";
-    trouble = error instanceof api.Problem ? error : new api.Problem({ code, detail: error.message });
+    if (!(error instanceof api.Problem)) console.error(error);
+    trouble = error instanceof api.Problem ? error : new api.Problem({ code: "page_broken" });
     shell();
   }
 }
@@ -195,6 +194,8 @@ async function begin() {
   if (api.may("upload")) setTimeout(async () => (await (await import("./remembering.js")).keptFiles()).length && uploads(), 500);
 }
 
+const closed = (problem) => render(html`<main class="door">${problemStrip(problem, () => location.reload())}</main>`, root);
+
 function end(problem = null) {
   hush();
   closeDialogs();
@@ -202,7 +203,7 @@ function end(problem = null) {
   tray?.unmount();
   tray = null;
   render(nothing, root);
-  Promise.all([import("./signin.js"), loadWork()]).then(([{ askForKey }]) => askForKey(root, begin, problem));
+  bring(() => import("./signin.js")).then(({ askForKey }) => askForKey(root, begin, problem)).catch(closed);
 }
 
 function listenForFiles() {
@@ -247,18 +248,24 @@ onPlace((here) => {
   if (location.hash.startsWith("#code=")) location.reload();
   else if (api.session()) show(here);
 });
-onConnection(() => api.session() && shell());
+onConnection(() => {
+  if (!api.session()) return;
+  if (trouble?.code === "unreachable" && connection().state === "live") show(place());
+  else shell();
+});
+// A press that needs a file of the page, or an answer, and got none.
+addEventListener("unhandledrejection", ({ reason }) => reason instanceof api.Problem && problemToast(reason));
 api.onEnd(end);
 listenForFiles();
 root.replaceChildren(); // the word for the time of loading
-const { takeCode } = location.hash.startsWith("#code=") ? await import("./signin.js") : {};
-const refused = await takeCode?.();
-const isByLink = Boolean(api.session());
 try {
+  const { takeCode } = location.hash.startsWith("#code=") ? await bring(() => import("./signin.js"), () => {}) : {};
+  const refused = await takeCode?.();
+  const isByLink = Boolean(takeCode && api.session()); // a session of before says nothing
   if (!api.session()) await (resuming ?? api.resume());
   if (api.session()) begin();
   else end(refused);
   if (isByLink) undoToast(t("shell.signedIn", { owner: api.session().owner }));
 } catch (problem) {
-  render(html`<main class="door">${problemStrip(problem, () => location.reload())}</main>`, root);
+  closed(problem);
 }

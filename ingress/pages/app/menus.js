@@ -1,11 +1,11 @@
 // Language and theme: what the reader chooses is remembered, else the system decides.
 import { html } from "./lit/lit-html.js";
-import { wear } from "./look.js";
+import { bring, wear } from "./look.js";
 import { language, remember, remembered, setLanguage, t } from "./words.js";
 
 export const languageMenu = (after) => html`<span class="segmented" role="group" aria-label=${t("shell.language")}>
   ${[["en", "English"], ["ru", "Русский"]].map(([code, name]) => html`<button lang=${code} aria-pressed=${language() === code} @click=${async () => {
-    await setLanguage(code);
+    await bring(() => setLanguage(code), () => {});
     after();
   }}>${name}</button>`)}
 </span>`;

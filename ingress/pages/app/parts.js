@@ -1,6 +1,7 @@
 // What all screens show: chips, problems, undo.
 import { html, nothing, render, svg } from "./lit/lit-html.js";
 import { may } from "./api.js";
+import { bring } from "./look.js";
 import { duration, has, t } from "./words.js";
 
 const ICONS = {
@@ -47,6 +48,10 @@ export function failure(problem) {
   return has(`problem.${code}`) ? t(`problem.${code}`, { limit }) : problem.title || t("problem.internal_error");
 }
 
+// The page itself is at fault, or too old.
+const OURS = ["stale", "page_broken", "cross_site"];
+
+/** A problem on display, with the button that may end it. What the archive did not say itself has no code that helps. */
 export const problemStrip = (problem, retry = null) => (problem
   ? html`<div class="strip bad" role="alert">
       ${icon("warn")}
@@ -54,11 +59,13 @@ export const problemStrip = (problem, retry = null) => (problem
         <b>${failure(problem)}</b>
         ${problem.detail ? html`<div class="quiet" lang="en">${problem.detail}</div>` : nothing}
         ${(problem.errors ?? []).slice(0, 5).map((one) => html`<div lang="en"><code>${one.pointer}</code> ${one.detail}</div>`)}
-        <small class="quiet"><code>${problem.code ?? problem.name}</code> ${problem.requestId ?? ""}</small>
+        ${problem.status ? html`<small class="quiet"><code>${problem.code}</code> ${problem.requestId ?? ""}</small>` : nothing}
       </div>
-      ${retry ? html`<button @click=${retry}>${t("parts.retry")}</button>` : nothing}
+      ${OURS.includes(problem.code) ? reloading() : retry ? html`<button @click=${retry}>${t("parts.retry")}</button>` : nothing}
     </div>`
   : nothing);
+
+const reloading = () => html`<button @click=${() => location.reload()}>${t("parts.reload")}</button>`;
 
 /** What a key may not do is shown all the same, disabled, and the scope that it lacks is named. */
 export const scopeGate = (scope, template) => (may(scope)
@@ -66,16 +73,19 @@ export const scopeGate = (scope, template) => (may(scope)
   : html`<fieldset class="gate" disabled>${template}<small>${t("parts.needsScope", { scope })}</small></fieldset>`);
 
 /** A button that shows the very request on display as `curl` and, where there is one, as a command. */
-export const apiButton = (request) => html`<button class="quiet-button" aria-label="API" @click=${async () => (await import("./dialogs.js")).showCommand(request())}>${icon("code")}<span>API</span></button>`;
+export const apiButton = (request) => html`<button class="quiet-button" aria-label="API" @click=${async () => (await bring(() => import("./dialogs.js"))).showCommand(request())}>${icon("code")}<span>API</span></button>`;
 
 export function closeDialogs() {
   for (const one of document.querySelectorAll("dialog[open]")) one.close();
 }
 
+/** Says a problem that has no place of its own on the screen: of a press that nothing answered. */
+export const problemToast = (problem) => undoToast(failure(problem), null, { more: OURS.includes(problem.code) ? reloading() : nothing });
+
 const TOAST_MS = 12_000;
 
 /** A note with "Undo". It stays while the pointer or the focus is on it; returns how to end it. */
-export function undoToast(text, undo = null, { ms = TOAST_MS } = {}) {
+export function undoToast(text, undo = null, { ms = TOAST_MS, more = nothing } = {}) {
   const toast = document.createElement("div");
   toast.className = "toast row";
   let timer = 0;
@@ -91,7 +101,7 @@ export function undoToast(text, undo = null, { ms = TOAST_MS } = {}) {
     end();
     undo();
   };
-  render(html`<span>${text}</span>${undo ? html`<button @click=${back}>${t("parts.undo")}</button>` : nothing}<button class="bare" aria-label=${t("parts.close")} @click=${end}>${icon("close")}</button>`, toast);
+  render(html`<span>${text}</span>${undo ? html`<button @click=${back}>${t("parts.undo")}</button>` : more}<button class="bare" aria-label=${t("parts.close")} @click=${end}>${icon("close")}</button>`, toast);
   for (const [name, fn] of [["pointerenter", () => clearTimeout(timer)], ["focusin", () => clearTimeout(timer)], ["pointerleave", wait], ["focusout", wait]]) toast.addEventListener(name, fn);
   document.getElementById("toasts")?.append(toast);
   say(text);

@@ -10,10 +10,10 @@ import { bar } from "./charts.js";
 import { dated } from "./marks.js";
 import { neighboursOf } from "./neighbours.js";
 import { apiButton, chip, failure, icon, problemStrip, scopeGate, undoToast } from "./parts.js";
-import { thumb } from "./pieces.js";
+import { guess, thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
-import { describe, reasonOf } from "./tiles.js";
-import { bytes, date, duration, has, knownTags, number, percent, t, tagName } from "./words.js";
+import { describe, reasonOf, undated } from "./tiles.js";
+import { bytes, date, duration, has, isGuess, knownTags, number, percent, t, tagName } from "./words.js";
 
 export async function open(root, place) {
   const screen = new Photo(root);
@@ -244,11 +244,11 @@ class Photo {
       ${image.tags.length ? html`<table class="bars"><tbody>${repeat(image.tags, (one) => one.tag, ({ tag, score }) => {
         const { text, lang, other } = tagName(tag);
         return html`<tr><th scope="row"><a href=${link("photos", null, { all: tag })}><span lang=${lang}>${text}</span></a> ${other ? html`<small lang=${lang === "ru" ? "en" : "ru"}>${other}</small>` : nothing}${image.added_tags?.includes(tag) ? html` <small>✎ ${t("photo.byHand")}</small>` : nothing}</th>
-          <td class="meter-cell">${bar(score)}</td><td class="figure">${percent(score)}</td>
+          <td class="meter-cell">${bar(score)}</td><td class="figure">${percent(score)}${guess(score)}</td>
           <td><button class="bare" ?disabled=${!may("upload")} title=${t("parts.removeNamed", { name: text })} aria-label=${t("parts.removeNamed", { name: text })} @click=${() => this.removeTag(tag)}>${icon("close")}</button></td></tr>`;
       })}</tbody></table>` : html`<p>${t("photos.noTag")}</p>`}
       ${image.rejected_tags?.length ? html`<p class="quiet">${t("photo.rejected", { tags: image.rejected_tags.map((tag) => tagName(tag).text).join(", ") })}</p>` : nothing}
-      <p class="quiet">${t(`photo.scoring_${image.hand_tags ? "hand" : session().instance.scoring}`)}</p>
+      <p class="quiet">${t(`photo.scoring_${image.hand_tags ? "hand" : session().instance.scoring}`)} ${image.tags.some(({ score }) => isGuess(score)) ? t("photo.guesses") : nothing}</p>
       ${scopeGate("upload", html`<form class="row" @submit=${(event) => this.addTag(event)}><input name="tag" class="grow" required maxlength="200" list="photo-tags" aria-label=${t("photo.addTag")} placeholder=${t("photo.addTag")}><datalist id="photo-tags">${knownTags().map((one) => html`<option value=${tagName(one).text}></option>`)}</datalist><button>${t("filter.add")}</button>
         ${isDecided(image) ? html`<button type="button" @click=${() => this.change({ forget_hand_tags: true })}>${t("photo.giveBack")}</button>` : nothing}</form>`)}
     </section>`;
@@ -256,7 +256,7 @@ class Photo {
 
   #facts(image) {
     const rows = [
-      ["taken", image.exif_datetime ? html`${date(image.exif_datetime)} <small>${image.exif_source}</small>` : t("photo.noDate")],
+      ["taken", image.exif_datetime ? html`${date(image.exif_datetime)} <small>${image.exif_source}</small>` : undated(image) || t("photo.noDate")],
       ["camera", image.camera],
       ["path", html`<code>${image.image_path}</code>`],
       ["size", image.width ? `${number(image.width, { useGrouping: false })} × ${number(image.height, { useGrouping: false })}${image.size_bytes ? ` · ${bytes(image.size_bytes)}` : ""}` : image.size_bytes && bytes(image.size_bytes)],

@@ -2,17 +2,16 @@
 import { html, nothing, render } from "./lit/lit-html.js";
 import { Choice } from "./choosing.js";
 import { ORDERS, filterOf, hasTags, isEmpty } from "./filters.js";
-import { emptyArchive, noMatch } from "./nothing.js";
 import { filterBar } from "./filterbar.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
-import { loadWork } from "./look.js";
+import { bring } from "./look.js";
 import { problemStrip, say } from "./parts.js";
 import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords, made } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
-import { t } from "./words.js";
+import { loadWorkWords, t } from "./words.js";
 
 const SOON_MS = 100; // several photos that come together are looked at once
 const PAUSE_MS = 1200; // while photos come all the time, it is looked so often, or a third of the time
@@ -111,7 +110,7 @@ class Photos {
     this.root.ariaBusy = "true"; // until there is something to be seen
     this.draw();
     try {
-      const timeline = await new Timeline(this.filter).load(signal);
+      const [timeline] = await Promise.all([new Timeline(this.filter).load(signal), this.filter.reason && loadWorkWords()]);
       this.problem = null;
       await this.#show(timeline);
     } catch (problem) {
@@ -123,7 +122,7 @@ class Photos {
     if (this.isClosed) return;
     this.#take(timeline);
     if (this.isList) {
-      const [{ PhotoList }] = await Promise.all([import("./list.js"), loadWork()]);
+      const { PhotoList } = await bring(() => import("./list.js"));
       if (timeline !== this.timeline) return;
       this.list ??= new PhotoList(this.body, this);
       this.list.open(this.filter, this.order);
@@ -274,11 +273,17 @@ class Photos {
       this.list?.close();
       this.list = null;
       this.root.ariaBusy = "false";
-      render(isEmpty(filter) ? emptyArchive() : noMatch(() => this.to({ filter: {} })), this.body);
+      this.#drawNothing(timeline);
     } else if (!this.isList) render(nothing, this.body);
   }
 
-  bulk = async () => (await Promise.all([import("./bulk.js"), loadWork()]))[0];
+  async #drawNothing(timeline) {
+    const { emptyArchive, noMatch } = await bring(() => import("./nothing.js"));
+    if (this.timeline !== timeline || this.isClosed) return;
+    render(isEmpty(this.filter) ? emptyArchive() : noMatch(() => this.to({ filter: {} })), this.body);
+  }
+
+  bulk = () => bring(() => import("./bulk.js"));
 
   async drawFoot() {
     if (!this.choice.isAny) return render(nothing, this.foot);

@@ -1,13 +1,16 @@
 // What the first view does without: tags with their confidence, small pictures, empty states.
 import { html, nothing } from "./lit/lit-html.js";
 import { icon } from "./parts.js";
-import { percent, tagName } from "./words.js";
+import { isGuess, percent, t, tagName } from "./words.js";
 
 /** A tag with its confidence, in the reader's language. */
 export function confidence(tag, score) {
   const { text, lang } = tagName(tag);
-  return html`<span class="chip tag"><span lang=${lang}>${text}</span> <b>${percent(score)}</b></span>`;
+  return html`<span class="chip tag ${isGuess(score) ? "guess" : ""}"><span lang=${lang}>${text}</span> <b>${percent(score)}</b>${guess(score)}</span>`;
 }
+
+/** Beside a figure: the mark of a guess, and the word for those who hear it. */
+export const guess = (score) => (isGuess(score) ? html` <span aria-hidden="true" title=${t("photos.guess")}>?</span><span class="sr">(${t("photos.guess")})</span>` : nothing);
 
 /** The picture of an image, small; `v` in its link lets the browser keep it. What has none isn't asked for. */
 export function thumb(image, alt = "") {

@@ -12,9 +12,10 @@ import { apiButton, failure, problemStrip, scopeGate } from "./parts.js";
 import { thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { describe } from "./tiles.js";
-import { date, day, t, tagName } from "./words.js";
+import { date, day, knownTags, t, tagName } from "./words.js";
 
 const PAGE = 60;
+const SHOWN_TAGS = 14; // where no label is near: some of those that there are
 const ID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/i;
 const EXAMPLES = { en: ["cat", "dog on the beach", "children party"], ru: ["кошка", "собака на пляже", "дети на празднике"] };
 
@@ -106,9 +107,10 @@ class Search {
 
   #nothing() {
     const unknown = this.words.filter((one) => !one.is_function && !one.tags.length);
+    const near = [...new Set(unknown.flatMap((one) => one.nearest ?? []))];
     return html`<div class="empty"><h2>${t("search.none")}</h2>
-      ${unknown.length ? html`<p>${t("search.noneUnknown", { n: unknown.length, words: unknown.map((one) => one.text).join(", ") })}</p>
-        <div class="row">${[...new Set(unknown.flatMap((one) => one.nearest ?? []))].map((tag) => html`<a class="button" href=${link("search", null, { text: tagName(tag).text })}>${tagName(tag).text}</a>`)}</div>` : html`<p>${t("search.noneKnown")}</p>`}
+      ${unknown.length ? html`<p>${t("search.noneUnknown", { n: unknown.length, words: unknown.map((one) => one.text).join(", ") })} ${t(near.length ? "search.nearestLabels" : "search.byLabels")}</p>
+        <div class="row">${(near.length ? near : knownTags().slice(0, SHOWN_TAGS)).map((tag) => html`<a class="button" href=${link("search", null, { text: tagName(tag).text })}>${tagName(tag).text}</a>`)}</div>` : html`<p>${t("search.noneKnown")}</p>`}
       <p><a href=${link("labels")}>${t("search.seeLabels")}</a></p></div>`;
   }
 
@@ -149,7 +151,7 @@ class Search {
 
   /** Sends these words as a query; what was just uploaded is waited for. */
   async ask() {
-    const after = (await import("./upload.js")).lastToken();
+    const after = (await bring(() => import("./upload.js"))).lastToken();
     const asked = (id) => {
       shown.close();
       go(link("queries", id));

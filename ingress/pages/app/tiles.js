@@ -1,17 +1,20 @@
 // One tile of the grid, and the words on it.
 import { get } from "./api.js";
 import { BY_HAND, EXCLUDED, STATUSES, WAITS } from "./timeline.js";
-import { day, has, month as monthName, percent, t, tagName } from "./words.js";
+import { day, has, isGuess, loadWorkWords, month as monthName, percent, t, tagName } from "./words.js";
 
 const KEPT = 4000;
 const AT_ONCE = 100; // ids that one request takes
 const WAIT_MS = 60;
 
-/** A photo in words: "cat 61 %, beach 34 %, 15 May 2024". */
+/** Where a photo doesn't say when it was taken: when it came, in words. */
+export const undated = (image) => (image?.arrived_at && image.status === "tagged" && !image.exif_datetime ? t("photos.undatedSince", { day: day(image.arrived_at) }) : "");
+
+/** A photo in words: "cat 61 %, beach 14 % (a guess), 15 May 2024". */
 export function describe(image, month = null) {
-  const date = image?.exif_datetime ? day(image.exif_datetime) : (month && monthName(month)) || "";
+  const date = image?.exif_datetime ? day(image.exif_datetime) : undated(image) || (month && monthName(month)) || "";
   // What would be said as "0 %" says nothing.
-  const tags = (image?.tags ?? []).slice(0, 3).filter(({ score }, at) => !at || score >= 0.01).map(({ tag, score }) => `${tagName(tag).text} ${percent(score)}`);
+  const tags = (image?.tags ?? []).slice(0, 3).filter(({ score }, at) => !at || score >= 0.01).map(({ tag, score }) => `${tagName(tag).text} ${percent(score)}${isGuess(score) ? ` (${t("photos.guess")})` : ""}`);
   if (image?.status === "failed") tags.push(t("photos.cannotRead"));
   return [...(tags.length ? tags : [t("photos.aPhoto")]), date].filter(Boolean).join(", ");
 }
@@ -55,7 +58,10 @@ export class TileWords {
       if (this.known.size <= KEPT) break;
       this.known.delete(id);
     }
-    this.onWord(new Set(images.map((one) => one.image_id)));
+    const ids = new Set(images.map((one) => one.image_id));
+    this.onWord(ids);
+    // Most archives have no photo of which a reason is to be told.
+    if (images.some(({ error }) => error && !has(`reason.${error.code}`))) loadWorkWords().then(() => this.onWord(ids), () => {});
   }
 
   /** Asks for these instead of what was wanted before: of a fast scroll only the end counts. */
@@ -116,8 +122,11 @@ export function makeTile(id, index, total) {
   pick.className = "pick";
   pick.tabIndex = -1;
   pick.append(document.createElement("span"));
-  item.append(anchor, label, pick);
-  return { id, index, item, anchor, label, pick, image: null, state: 0 };
+  const date = document.createElement("span");
+  date.className = "chip undated";
+  date.setAttribute("aria-hidden", "true");
+  item.append(anchor, label, date, pick);
+  return { id, index, item, anchor, label, date, pick, image: null, state: 0 };
 }
 
 /** Loads the picture of a tile; one that fails is asked for once more, as the server may be busy. */
@@ -173,11 +182,14 @@ export function drawTile(tile, { image, state, month, isPicked }) {
   tile.anchor.setAttribute("aria-label", `${words}${status === "tagged" ? "" : `, ${t(`photos.status_${status}`)}`}${isExcluded ? `, ${t("photos.isExcluded")}` : ""}`);
   tile.pick.setAttribute("aria-pressed", isPicked);
   tile.pick.setAttribute("aria-label", t("photos.pickNamed", { name: words }));
-  const [text, figure = ""] = labelOf({ status, best, image, state, isExcluded });
+  const [text, figure = "", isUnsure = false] = labelOf({ status, best, image, state, isExcluded });
   const [name, sure] = tile.label.children;
   tile.label.hidden = !text;
   name.textContent = text;
-  sure.textContent = figure;
+  sure.textContent = isUnsure ? `${figure}\u00a0?` : figure;
+  tile.label.classList.toggle("guess", isUnsure);
+  tile.date.hidden = !undated(image);
+  tile.date.textContent = t("photos.undated");
   tile.label.title = image?.error ? reasonOf(image.error) : "";
 }
 
@@ -195,6 +207,6 @@ function labelOf({ status, best, image, state, isExcluded }) {
   if (status === "accepted") return [`… ${t(state & WAITS || image?.waits_for ? "photos.waitsApart" : "photos.status_accepted")}`];
   // Not by the grey of the picture alone.
   const mark = (isExcluded ? "⊘ " : "") + (isByHand(image, state) ? "✎ " : "");
-  if (best) return [mark + tagName(best.tag).text, percent(best.score)];
+  if (best) return [mark + tagName(best.tag).text, percent(best.score), isGuess(best.score)];
   return [image ? mark + t("photos.noTag") : ""];
 }

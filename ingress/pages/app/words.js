@@ -94,6 +94,9 @@ export const percent = (x) =>
 const unit = (n, name, digits = 0) =>
   number(n, { style: "unit", unit: name, unitDisplay: name === "byte" ? "long" : "short", maximumFractionDigits: digits }).replace(" ", "\u00a0");
 
+/** Whether a tag is a guess. Where labels are weighed against a background, none is given under one in four. */
+export const isGuess = (score) => score < 0.25;
+
 const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 export function bytes(n) {
   let step = 0;

@@ -215,10 +215,10 @@ def test_a_cut_stream_is_said_at_once_and_the_end_of_the_cut_too(page: Page) -> 
     page.evaluate("say('hello', {})")
 
     page.evaluate("() => { stream.readyState = 0; stream.onerror(); }")
-    expect(lamp).to_contain_text("no word")
+    expect(lamp).to_contain_text("no contact")
     page.evaluate("() => { stream.readyState = 1; say('hello', {}); }")
 
-    expect(lamp).not_to_contain_text("no word")
+    expect(lamp).not_to_contain_text("no contact")
 
 
 def test_a_tab_whose_changes_are_held_still_learns_of_the_end_of_its_session(page: Page) -> None:

@@ -177,6 +177,7 @@ def _matches(row: Mapping[str, Any], wanted: ImageFilter, names: Mapping[int, st
         wanted.excluded in {None, row["excluded"]},
         wanted.hand_tagged in {None, row["hand_tags"] is not None or bool(row["added_tags"])},
         wanted.has_tags in {None, bool(row["tags"])},
+        wanted.has_date in {None, row["exif_datetime"] is not None},
         not set(wanted.without) & set(row["tags"]),
     )
     return all(plain) and _has_tags(row, wanted, names)

@@ -36,6 +36,7 @@ async def values(pool: Pool) -> dict[str, list[Any]]:
         "excluded": [True, False],
         "hand_tagged": [True, False],
         "has_tags": [True, False],
+        "has_date": [True, False],
         "every": [await oracle.asked(pool, *some) for some in (["cat"], ["cat", "dog"], ["cow"])],
         "some": [await oracle.asked(pool, *some) for some in (["dog", "snow"], ["cow"])],
         "without": [("beach",), ("cat", "cow")],
