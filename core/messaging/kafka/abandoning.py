@@ -1,4 +1,4 @@
-"""Ending a producer that may hang, with all that it holds."""
+"""What clients leave behind when they are not waited for: unsent records, tasks, errors."""
 
 import asyncio
 from typing import Any
@@ -58,3 +58,19 @@ def look_at_error(future: "asyncio.Future[Any]") -> None:
     """Retrieve the exception of a record, since nobody may be waiting for it any more."""
     if not future.cancelled():
         future.exception()
+
+
+def look_at_commits(consumer: Any) -> None:
+    """Retrieve the errors of a started consumer's commits that go on behind our time limit.
+
+    aiokafka 0.14 shields the request: cancelled, it leaves a task that nobody awaits.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    commit = coordinator._do_commit_offsets  # noqa: SLF001
+
+    def watched(*wanted: Any) -> "asyncio.Future[Any]":
+        task = asyncio.ensure_future(commit(*wanted))
+        task.add_done_callback(look_at_error)
+        return task
+
+    coordinator._do_commit_offsets = watched  # noqa: SLF001
