@@ -5,6 +5,7 @@ import json
 from collections.abc import Coroutine
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from logging import CRITICAL, getLogger
 from typing import Annotated, NoReturn
 
 import typer
@@ -54,13 +55,16 @@ def run(work: Coroutine[object, object, int]) -> NoReturn:
     """
     from core.errors import ConfigurationError, PhotoTaggerError
     from core.settings import TelemetrySettings, load
-    from core.telemetry.logs import configure
+    from core.telemetry.logs import CLIENTS, configure
 
     try:
         settings = load(TelemetrySettings)
         if "log_level" not in settings.model_fields_set:
             # Results are printed: between them a person wants to see what goes wrong, no more.
             settings = settings.model_copy(update={"log_level": "warning"})
+            # A client's words about its tries are for a log: the result says what is away.
+            for name in CLIENTS:
+                getLogger(name).setLevel(CRITICAL)
         configure(settings, process="photo-archive")
         code = asyncio.run(_without_group(work))
     except ConfigurationError as error:

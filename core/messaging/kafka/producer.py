@@ -20,7 +20,7 @@ from aiokafka.errors import (
 
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.abandoning import STOP_TIMEOUT_S, abandon, look_at_error
-from core.messaging.kafka.connection import client_options, on_broker
+from core.messaging.kafka.connection import client_options, in_words, on_broker
 from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.messaging.ports import Sent
 from core.offsets import Place
@@ -272,7 +272,7 @@ def _is_out_of_step(sent: "Sequence[asyncio.Future[Any] | Exception | None]") ->
 
 
 def _away(error: BaseException) -> BrokerAway:
-    return BrokerAway(f"{type(error).__name__}: {error}")
+    return BrokerAway(in_words(error))
 
 
 def _name(outcome: Sent) -> str:
