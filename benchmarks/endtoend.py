@@ -33,7 +33,8 @@ from core.settings import KafkaSettings, StandaloneSettings
 from core.telemetry.metrics import Metrics
 from schemas.query import QuerySubmitted
 from schemas.topics import QUERIES_SUBMITTED
-from standalone.demo.archive_client import ArchiveClient, credentials, settled
+from standalone.demo.archive_client import ArchiveClient, settled
+from standalone.demo.kept_keys import credentials
 from standalone.demo.photos import copy_free_photos
 from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor

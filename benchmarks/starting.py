@@ -15,7 +15,8 @@ from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import StandaloneSettings, TaggingSettings
 from core.vision.checkpoints.source import find_source
 from core.vision.towers import DEMO_FOLDER
-from standalone.demo.archive_client import ArchiveClient, credentials
+from standalone.demo.archive_client import ArchiveClient
+from standalone.demo.kept_keys import credentials
 from standalone.demo.photos import copy_free_photos
 from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor

@@ -1,7 +1,8 @@
 """python -m consumers tagging | query | delivery: one role, until SIGTERM.
 
 A tagging process works on both lanes of arrivals, or with `--lane fresh | bulk` on one of them.
-With --held it loads and then reads the rest of its environment from standard input (JSON).
+With --held it loads and then reads the rest of its environment from standard input (JSON); with
+--listening it serves its metrics on a socket that it inherits.
 
 Exit codes: 0 stopped as asked; 2 a setting is invalid; anything else: a part of the process
 failed, and the supervisor restarts it. A signal that comes before it has loaded ends it at once.
@@ -15,7 +16,7 @@ import uvloop
 
 from core.errors import ConfigurationError, TransientError
 from core.settings import TelemetrySettings, load
-from core.starting import HELD, Beginning, end_at_once_when_told
+from core.starting import HELD, LISTENING, Beginning, end_at_once_when_told
 from core.telemetry import logs, tracing
 from schemas.topics import Lane
 
@@ -47,6 +48,7 @@ def main() -> int:
     parser.add_argument(
         "--lane", type=Lane, choices=Lane, help="of tagging: work on this lane alone"
     )
+    parser.add_argument(LISTENING, type=int, metavar="FD", help="the socket of its metrics")
     wanted = parser.parse_args()
     role: str = wanted.role
     if wanted.lane is not None and role != "tagging":
@@ -56,7 +58,8 @@ def main() -> int:
         logs.configure(load(TelemetrySettings), process=role)
         tracing.configure(load(TelemetrySettings), process=role)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(role, Beginning(is_held=wanted.held), wanted.lane))
+            beginning = Beginning(is_held=wanted.held, listening=wanted.listening)
+            runner.run(_run(role, beginning, wanted.lane))
     except TransientError as error:
         print(f"consumers: {error}", file=sys.stderr)
         return 1

@@ -31,9 +31,10 @@ from core.settings import (
     TelemetrySettings,
     load,
 )
+from core.starting import taken_over
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import dead_letters, heartbeats, members, outbox, progress
-from core.telemetry.exposition import expose
+from core.telemetry.exposition import expose, expose_on
 from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from schemas.record import Record
@@ -84,27 +85,37 @@ class Subscription(Generic[E, P]):
     about: Mapping[str, str] = field(default_factory=dict)
 
 
-def open_metrics() -> Metrics:
-    """Return the metrics of this process, which answers scrapes from now on."""
+def open_metrics(listening: int | None = None) -> Metrics:
+    """Return the metrics of this process, which answers scrapes from now on.
+
+    Args:
+        listening: the descriptor of a socket that listens for scrapes; None: settings say where.
+    """
     telemetry, metrics = load(TelemetrySettings), Metrics(CollectorRegistry())
     watch_process(metrics)
-    expose(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
+    if listening is None:
+        expose(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
+    else:
+        expose_on(metrics, taken_over(listening))
     return metrics
 
 
 @asynccontextmanager
-async def open_runtime(role: str, metrics: Metrics | None = None) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    role: str, metrics: Metrics | None = None, *, listening: int | None = None
+) -> AsyncIterator[Runtime]:
     """Open what a role needs; neither broker nor database has to be there yet.
 
     Args:
         role: its name.
         metrics: those of a role that measures its loading; None: they are opened here.
+        listening: as `open_metrics` takes it.
 
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
     kafka, database, consumer = load(KafkaSettings), load(DatabaseSettings), load(ConsumerSettings)
-    metrics = metrics or open_metrics()
+    metrics = metrics or open_metrics(listening)
     name = f"photo-archive-{role}"
     client_id = f"{name}-{socket.gethostname()}-{os.getpid()}"
     async with (

@@ -63,6 +63,8 @@ class TargetUnreachable(TransientError):
 
     Attributes:
         times_ms: how long it took to resolve, connect and so on, as far as it came.
+        on_kept: a connection kept from an earlier request was closed without an answer: by a target
+            that tidies up or begins anew, or by one that has read this request.
     """
 
     def __init__(self, message: str, *, kind: str, infra: bool = False) -> None:
@@ -70,6 +72,7 @@ class TargetUnreachable(TransientError):
         self.kind = kind
         self.infra = infra
         self.times_ms: Mapping[str, int] = {}
+        self.on_kept = False
 
 
 class PermanentError(PhotoTaggerError):

@@ -5,17 +5,22 @@ held process imports and loads, prints that it has, and then reads the rest of i
 its standard input, as one JSON object. It asks no server for anything and reads no address before,
 for these are known only when the servers are up. If that input ends without a word the supervisor
 is gone, and so goes the process: with the defaults it would work on whatever archive listens there.
+
+A process that serves may also be given, by `--listening`, a socket that listens already: the
+supervisor took the port before the process loaded, and keeps it while the process is down.
 """
 
 import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 
-from core.errors import TransientError
+from core.errors import ConfigurationError, TransientError
 
 HELD = "--held"
+LISTENING = "--listening"
 #: A held process prints this line when it has loaded.
 LOADED = '{"event": "loaded"}'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -50,10 +55,32 @@ async def released(*, is_held: bool) -> None:
             ) from error
 
 
-class Beginning:
-    """The beginning of a role, whose end the role itself knows."""
+def taken_over(descriptor: int) -> socket.socket:
+    """Return the listening socket that the process inherited; its own children do not.
 
-    def __init__(self, *, is_held: bool) -> None:
+    Raises:
+        ConfigurationError: the descriptor is none of a socket that listens.
+    """
+    try:
+        os.set_inheritable(descriptor, False)
+        listening = socket.socket(fileno=descriptor)
+        if listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return listening
+        listening.detach()
+    except OSError as error:
+        raise ConfigurationError(f"{LISTENING}={descriptor}: {error.strerror}") from error
+    raise ConfigurationError(f"{LISTENING}={descriptor}: the socket does not listen")
+
+
+class Beginning:
+    """The beginning of a role, whose end the role itself knows.
+
+    Attributes:
+        listening: the descriptor of the socket that it serves on; None: it binds its own.
+    """
+
+    def __init__(self, *, is_held: bool, listening: int | None = None) -> None:
+        self.listening = listening
         self._is_held = is_held
         self._stop = asyncio.Event()
 

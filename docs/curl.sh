@@ -12,10 +12,10 @@ show() {  # title, then curl's arguments
   local title=$1
   shift
   printf '\n### %s\n\n```\n$ curl' "$title"
-  printf " '%s'" "$@" | sed -E -e "s#'([-A-Za-z0-9_./:=@]+)'#\\1#g" -e "s#$work/##g" -e "s#$PHOTO#cat.png#g" -e "s#$order#order-17#g" -e "s#${URL//\\/}##g" -e "s#$KEY#\$KEY#g" -e "s#${ADMIN:-$KEY}#\$ADMIN#g" -e "s#'X-API-Key: .(KEY|ADMIN)'#\"X-API-Key: \$\1\"#"
+  printf " '%s'" "$@" | sed -E -e "s#'([-A-Za-z0-9_./:=@]+)'#\\1#g" -e "s#$work/##g" -e "s#$PHOTO#cat.png#g" -e "s#$order#order-17#g" -e "s#${URL//\\/}#\$URL#g" -e "s#'(\\\$URL[^']*)'#\"\1\"#g" -e "s#$KEY#\$KEY#g" -e "s#${ADMIN:-$KEY}#\$ADMIN#g" -e "s#'X-API-Key: .(KEY|ADMIN)'#\"X-API-Key: \$\1\"#"
   printf '\n'
   curl -s -o "$work/body" -w '%{http_code} %{content_type}\n' "$@" </dev/null
-  if grep -qI . "$work/body"; then head -c 900 "$work/body" | sed -e "s#$order#order-17#g" -e "s#$URL##g" -e "s#$KEY#\$KEY#g"; else
+  if grep -qI . "$work/body"; then head -c 900 "$work/body" | sed -e "s#$order#order-17#g" -e "s#$URL#\$URL#g" -e "s#$KEY#\$KEY#g"; else
     printf '(%s bytes)' "$(stat -c %s "$work/body")"; fi
   printf '\n```\n'
 }
@@ -27,7 +27,7 @@ json=(-H 'content-type: application/json')
 echo "# The main routes, with curl"
 echo
 echo "Made by \`docs/curl.sh\` on a running \`make demo PHOTOS=DIR\`, which lets \`/tag/image\` read DIR as \`photos\`."
-echo "Put \`\$URL\` of \`var/env.sh\` before each path; long answers are cut after 900 bytes."
+echo "\`\$URL\` stands for the archive's address, that of \`var/env.sh\`, in requests and answers; long answers are cut after 900 bytes."
 
 echo; echo "## Photos"
 show "Upload a photo" "${auth[@]}" -F "file=@$PHOTO" "$URL/images/upload"

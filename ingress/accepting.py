@@ -56,9 +56,10 @@ class OutboxSink:
 
 @dataclass(frozen=True, slots=True)
 class KeptImage:
-    """An upload that was accepted."""
+    """An upload that was accepted; `path` is the name under which it is kept."""
 
     image_id: UUID
+    path: str
     is_duplicate: bool
     token: Token
 
@@ -103,7 +104,7 @@ async def keep_upload(call: Call, file: ReceivedFile, lane: Lane) -> KeptImage:
         )
     (token,) = await deps.departures.send(sink.rows)
     _count_announced(call, sink)
-    return KeptImage(image_id, accepted.is_duplicate, token)
+    return KeptImage(image_id, accepted.path, accepted.is_duplicate, token)
 
 
 async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageStatus:

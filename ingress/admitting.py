@@ -15,10 +15,11 @@ from core.webhooks.links import SIGNATURE, check_link
 from ingress.auth.access import HEADER, Principal, require
 from ingress.dependencies import Dependencies
 from ingress.http.idling import SEAT, Seat
-from ingress.http.problems import Problem
+from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.turns import HOLDER
 from ingress.operations import ROUTE, Call, Operation
 
+SINGLE_HEADERS = (HEADER, "Idempotency-Key", "Content-Type", "X-CSRF-Token")
 LARGE_BYTES = 256 * 1024  # of a document: 30,000 labels make 6 MB
 
 
@@ -50,6 +51,8 @@ def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], A
         call = await _admitted(request, operation, deps)
         if not operation.is_probe:
             HOLDER.set(call.holder)
+        if not operation.ignores_query:
+            _refuse_unknown(request, operation)
         response = await operation.handler(call)
         if isinstance(response, JSONResponse) and len(response.body) > LARGE_BYTES:
             call.hold(call.memory(len(response.body)))  # a slow reader's answers count
@@ -58,10 +61,31 @@ def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], A
     return serve
 
 
+def _refuse_unknown(request: Request, operation: Operation) -> None:
+    """Refuse the first query parameter that the operation does not read, and name those it does."""
+    known = {one.name for one in operation.parameters if one.place == "query"}
+    unknown = request.query_params.keys() - known
+    if not unknown:
+        return
+    name = min(unknown)[:100]
+    which = f"the known ones are {', '.join(sorted(known))}" if known else "none is known here"
+    detail = f"{name}: an unknown query parameter; {which}"
+    raise Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
+
+
+def _refuse_repeated(request: Request) -> None:
+    """Refuse headers of one value that come twice: who reads the other one would differ."""
+    for name in SINGLE_HEADERS:
+        if (times := len(request.headers.getlist(name))) > 1:
+            detail = f"the header {name} stands {times} times; it takes one value"
+            raise Problem("malformed_request", detail)
+
+
 async def _admitted(request: Request, operation: Operation, deps: Dependencies) -> Call:
     """Return the call of a request that may be served; it holds its place until it is answered."""
     if operation.is_probe:
         return Call(request, deps, None)
+    _refuse_repeated(request)
     stranger, places = Call(request, deps, None), deps.guards.places
     by_link = operation.takes_links and SIGNATURE in request.query_params
     if not operation.needs_key or by_link:

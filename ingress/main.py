@@ -63,6 +63,7 @@ from ingress.http.turns import DatabaseTurns
 from ingress.live.broker_probe import BrokerProbe
 from ingress.live.pipeline_metrics import PipelineMetrics
 from ingress.live.poller import poller_of
+from ingress.live.servers_watch import ServersWatch
 from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
@@ -85,10 +86,14 @@ class Opened:
     sweeper: Sweeper
     broker: BrokerProbe
     heart: Heart
+    servers: ServersWatch
 
 
-async def serve() -> None:
+async def serve(inherited: int | None = None) -> None:
     """Serve until a signal ends it.
+
+    Args:
+        inherited: the descriptor of a socket that listens already; None: it is made here.
 
     Raises:
         ConfigurationError: a setting cannot be worked with.
@@ -100,7 +105,7 @@ async def serve() -> None:
         server = make_server(create_app(deps), settings, deps.readiness)
         stop_on_signals(server)
         allow_descriptors(settings.max_connections)
-        with listen(settings) as listening:
+        with listen(settings, inherited) as listening:
             log.info("serving", address=deps.base_url, model=deps.model)
             await _run(server, listening, opened, stop)
         await deps.departures.drain(within_s=CLIENT_LIMITS.publish_timeout_s)
@@ -114,7 +119,7 @@ async def _run(
         async with asyncio.TaskGroup() as group:
             beside = [
                 group.create_task(_companion(one, stop))
-                for one in (opened.sweeper, opened.heart, opened.deps.pipeline)
+                for one in (opened.sweeper, opened.heart, opened.deps.pipeline, opened.servers)
             ]
             naming = group.create_task(_learn_cluster(opened))
             await server.serve(sockets=[listening])
@@ -186,6 +191,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             Sweeper(pool, outbox, publisher, outbox_settings, metrics),
             broker,
             _heart(pool, metrics, settings),
+            ServersWatch(pool, broker.brokers, metrics, deps.expects_standby),
         )
 
 
@@ -266,7 +272,9 @@ def _sealing() -> SecretBox | None:
     return SecretBox.from_settings(settings)
 
 
-async def _companion(companion: Sweeper | Heart | PipelineWatch, stop: asyncio.Event) -> None:
+async def _companion(
+    companion: Sweeper | Heart | PipelineWatch | ServersWatch, stop: asyncio.Event
+) -> None:
     await companion.run(stop)
     if not stop.is_set():
         raise RuntimeError(f"{companion!r} ended unasked")

@@ -235,6 +235,8 @@ class Operation:
         takes_links: whether a signed link replaces the key.
         is_probe: whether an orchestrator asks it: always answered, whoever else asks.
         is_thumb: whether it counts in the rate of thumbnails.
+        ignores_query: whether any query parameter may come with it: elsewhere one that is not
+            among `parameters` is an error, since it may be a misspelled one.
     """
 
     method: str
@@ -252,6 +254,7 @@ class Operation:
     takes_links: bool = False
     is_probe: bool = False
     is_thumb: bool = False
+    ignores_query: bool = False
 
     @property
     def needs_key(self) -> bool:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from core.errors import ConfigurationError
 from core.settings import IngressSettings
+from core.starting import taken_over
 from ingress.dependencies import Readiness
 from ingress.http.idling import IdleConnections
 from ingress.http.limits import WireLimits
@@ -144,12 +145,18 @@ def stop_on_signals(server: Server) -> None:
         loop.add_signal_handler(sig, server.handle_exit, sig, None)
 
 
-def listen(settings: IngressSettings) -> socket.socket:
+def listen(settings: IngressSettings, inherited: int | None = None) -> socket.socket:
     """Return a listening socket.
+
+    Args:
+        settings: say where.
+        inherited: the descriptor of a socket that listens there already; None: it is made here.
 
     Raises:
         ConfigurationError: the address cannot be used; uvicorn would exit without saying why.
     """
+    if inherited is not None:
+        return taken_over(inherited)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server(

@@ -20,8 +20,10 @@ app = command_group("Webhooks.")
 class State(StrEnum):
     """States of a webhook that is not under way."""
 
-    DEAD = "dead"
-    DUE = "due"
+    WAITING = "waiting"
+    WILL_RETRY = "will_retry"
+    GIVEN_UP = "given_up"
+    STOPPED = "stopped"
     DELIVERED = "delivered"
 
 
@@ -58,7 +60,7 @@ def deliveries() -> None:
 @app.command(
     epilog=ending(
         "photo-archive deliveries redeliver --host hooks.example.org --dry-run",
-        "photo-archive deliveries redeliver --state dead --since 2026-05-01T00:00:00Z",
+        "photo-archive deliveries redeliver --state given_up --since 2026-05-01T00:00:00Z",
         one="there was nothing to send again, or PostgreSQL is away",
     )
 )
@@ -66,9 +68,7 @@ def redeliver(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     query: Annotated[UUID | None, typer.Option(help="Of this query, in any state.")] = None,
     host: Annotated[str | None, typer.Option(parser=read_host, metavar="HOST")] = None,
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
-    state: Annotated[
-        list[State] | None, typer.Option(help="Without: dead, which are those given up.")
-    ] = None,
+    state: Annotated[list[State] | None, typer.Option(help="Without: given_up.")] = None,
     since: Annotated[datetime | None, _Moment] = None,
     until: Annotated[
         datetime | None, typer.Option(parser=read_moment, metavar="TIME", help="Ended before.")
@@ -80,7 +80,11 @@ def redeliver(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     """Send webhooks again: those given up go on under their id, delivered ones get a new one."""
     from core.storage.delivery.redelivery import RedeliveryChoice
 
-    states = state or (list(State) if query else [State.DEAD])
+    if not any((query, host, owner, state, since, until)):
+        raise typer.BadParameter(
+            "say which: give one at least of --query, --host, --owner, --state, --since, --until"
+        )
+    states = state or (list(State) if query else [State.GIVEN_UP])
     wanted = RedeliveryChoice(
         states=tuple(one.value for one in states),
         owner=owner,

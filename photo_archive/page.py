@@ -1,10 +1,14 @@
 """`link`: a way into the page without typing a key."""
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from photo_archive.running import Json, command_group, ending, print_json, run
+
+if TYPE_CHECKING:
+    from ingress.commands import OneTimeLink
 
 app = command_group("The page.")
 
@@ -44,4 +48,19 @@ async def _link(key_id: str | None, *, as_json: bool) -> int:
         typer.echo(made.url)
         rights = f"{made.owner}, {','.join(made.scopes)} (key {made.key_id})"
         typer.echo(f"signs in once as {rights}, until {made.expires_at:%H:%M:%S} UTC", err=True)
+        if lacking := _lacking(made):
+            typer.echo(lacking, err=True)
     return 0
+
+
+def _lacking(made: "OneTimeLink") -> str:
+    """Return what the link may not do, and how to get one that may; empty where it may do all."""
+    from ingress.auth.api_keys import Scope
+
+    if Scope.ADMIN in made.scopes:
+        return ""
+    missing = [scope.value for scope in Scope if scope not in made.scopes]
+    return (
+        f"it may not do everything: it lacks {', '.join(missing)}. A key that lacks nothing:"
+        f" photo-archive keys create --owner {shlex.quote(made.owner)} --scopes admin"
+    )

@@ -5,6 +5,7 @@ import json
 from collections.abc import Coroutine
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from logging import CRITICAL, getLogger
 from typing import Annotated, NoReturn
 
@@ -47,25 +48,31 @@ def ending(*examples: str, one: str = "PostgreSQL is away", zero: str = "done") 
     )  # fmt: skip
 
 
-def run(work: Coroutine[object, object, int]) -> NoReturn:
+def run(work: Coroutine[object, object, int], *, asks_servers: bool = True) -> NoReturn:
     """Do a command's work and end with its exit code; an error becomes one line.
 
     Args:
         work: gives the exit code.
+        asks_servers: whether it is of no use while the servers are down; it is then not begun
+            where they are those of this machine's home and that archive does not run.
     """
     from core.errors import ConfigurationError, PhotoTaggerError
     from core.settings import TelemetrySettings, load
     from core.telemetry.logs import CLIENTS, configure
 
     try:
+        if asks_servers and (away := _why_away()):
+            work.close()
+            stop(away, 1)
         settings = load(TelemetrySettings)
         if "log_level" not in settings.model_fields_set:
             # Results are printed: between them a person wants to see what goes wrong, no more.
             settings = settings.model_copy(update={"log_level": "warning"})
+        configure(settings, process="photo-archive")
+        if settings.log_level == "warning":
             # A client's words about its tries are for a log: the result says what is away.
             for name in CLIENTS:
                 getLogger(name).setLevel(CRITICAL)
-        configure(settings, process="photo-archive")
         code = asyncio.run(_without_group(work))
     except ConfigurationError as error:
         work.close()
@@ -75,6 +82,15 @@ def run(work: Coroutine[object, object, int]) -> NoReturn:
     except KeyboardInterrupt:
         stop("interrupted; the command may be run again", INTERRUPTED)
     raise typer.Exit(code)
+
+
+def _why_away() -> str:
+    """Return why the servers cannot be reached, where that is known without asking them."""
+    if find_spec("standalone") is None:
+        return ""
+    from standalone import presence
+
+    return presence.why_away()
 
 
 def stop(message: str, code: int) -> NoReturn:

@@ -47,7 +47,10 @@ def convert(
     The archive's program is not run: its table of tensors is read in the sandbox of the decoders,
     and the numbers are copied.
     """
-    run(_convert(file.expanduser(), to.expanduser() if to else None, activation, as_json=as_json))
+    run(
+        _convert(file.expanduser(), to.expanduser() if to else None, activation, as_json=as_json),
+        asks_servers=False,
+    )
 
 
 async def _convert(

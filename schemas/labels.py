@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schemas.names import fold
-from schemas.strict import LabelName, Text, read_whole
+from schemas.strict import LabelName, OfField, Text, read_whole
 
 MAX_LABELS = 30_000  # of all kinds together: label ids are int2 in PostgreSQL
 MAX_ALIASES = 100
@@ -51,12 +51,12 @@ class LabelText(BaseModel):
 
     @model_validator(mode="after")
     def _no_word_twice(self) -> "LabelText":
-        _all_different([self.name, *self.aliases], "name or alias")
-        _all_different(self.templates, "template")
+        _all_different([self.name, *self.aliases], "name or alias", "aliases")
+        _all_different(self.templates, "template", "templates")
         for template in self.templates:
             if "{}" not in template:
-                raise ValueError(f"template {template[:100]!r} has no {{}} for the name")
-        _all_different([str(photo) for photo in self.photos], "photo")
+                raise OfField("templates", f"template {template[:100]!r} has no {{}} for the name")
+        _all_different([str(photo) for photo in self.photos], "photo", "photos")
         return self
 
 
@@ -88,15 +88,15 @@ class LabelSetText(BaseModel):
 
     @model_validator(mode="after")
     def _no_label_twice(self) -> "LabelSetText":
-        _all_different([label.name for label in self.labels], "label")
+        _all_different([label.name for label in self.labels], "label", "labels")
         if (taught := sum(bool(label.photos) for label in self.labels)) > MAX_TAUGHT:
-            raise ValueError(f"{taught} labels taught by photos: at most {MAX_TAUGHT}")
+            raise OfField("labels", f"{taught} labels taught by photos: at most {MAX_TAUGHT}")
         return self
 
 
-def _all_different(words: Sequence[str], what: str) -> None:
+def _all_different(words: Sequence[str], what: str, field: str) -> None:
     seen: set[str] = set()
     for word in words:
         if (folded := fold(word)) in seen:
-            raise ValueError(f"{what} {word[:100]!r} stands twice")
+            raise OfField(field, f"{what} {word[:100]!r} stands twice")
         seen.add(folded)

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from schemas.strict import Event, Moment, Text, Trace, read_whole
+from schemas.strict import Event, Moment, OfField, Text, Trace, read_whole
 from schemas.token import decode_token
 
 MAX_TEXT_CHARS = 10_000
+MAX_SCORE = 1e6  # a sum: there are at most 30,000 labels, and a tag counts once
 
 
 def _is_token(value: str) -> str:
@@ -21,7 +22,7 @@ def _is_token(value: str) -> str:
 QueryText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT_CHARS, pattern=r"\S")]
 CallbackUrl = Annotated[Text, Field(min_length=1, max_length=2000)]
 TopN = Annotated[int, Field(ge=1, le=50), BeforeValidator(read_whole)]
-MinScore = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+MinScore = Annotated[float, Field(ge=0, le=MAX_SCORE, allow_inf_nan=False)]
 AfterToken = Annotated[Text, Field(max_length=500), AfterValidator(_is_token)]
 Payload = Literal["inline", "link"]
 
@@ -30,10 +31,10 @@ def check_order(date_from: datetime | None, date_to: datetime | None) -> None:
     """Check that a range of dates can hold anything.
 
     Raises:
-        ValueError: it ends before it begins.
+        OfField: it ends before it begins.
     """
     if date_from and date_to and date_from >= date_to:
-        raise ValueError("date_from must lie before date_to")
+        raise OfField("date_to", "date_from must lie before date_to")
 
 
 class QueryOptions(Event):

@@ -16,6 +16,14 @@ from schemas.names import fold, tidy
 NAMESPACE = UUID("6f1b1f2e-3f0c-5d3a-9a57-7d0f6c0a4c11")
 
 
+class OfField(ValueError):
+    """What does not go together: the field that is to change, and why."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field = field
+
+
 class Event(BaseModel):
     """Base of the event models. It ignores unknown fields, so that fields may be added later.
 

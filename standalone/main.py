@@ -6,20 +6,19 @@ Ctrl-C or SIGTERM stops everything; a second one does it at once.
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
 
-from standalone.demo.archive_client import (
-    ArchiveClient,
-    ArchiveFailed,
-    admin_key,
-    credentials,
-)
-from standalone.demo.main_job import READY_TIMEOUT_S, Wish, run_demo
+from standalone.demo.archive_client import ArchiveClient, ArchiveFailed
+from standalone.demo.kept_keys import both_keys
+from standalone.demo.main_job import Wish, run_demo
+from standalone.demo.ways_in import READY_TIMEOUT_S
 from standalone.kafka.membership import ALONE
 from standalone.shell import write_shell_file
 from standalone.signals import run_until_told
+from standalone.signs import SignsOfLife
 from standalone.supervision.plan import StandalonePlan
 from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor
@@ -35,7 +34,8 @@ def run_servers(brokers: int | None) -> int:
     with Supervisor(make_plan(model="unused", brokers=brokers), say=say) as supervisor:
 
         def work() -> int:
-            supervisor.start_servers()
+            with SignsOfLife(say, supervisor.waits_for):
+                supervisor.start_servers()
             print(f"DATABASE_URL={supervisor.postgres.url}")
             for name, value in supervisor.kafka.environment.items():
                 print(f"{name}={value}")
@@ -54,7 +54,8 @@ def run_up(watched: Path | None, brokers: int | None, *, standby: bool = False) 
 
         def work() -> int:
             say(f"model: {plan.model.model} ({plan.model.reason})")
-            supervisor.start()
+            with SignsOfLife(say, supervisor.waits_for):
+                supervisor.start()
             say(f"{_servers(supervisor)} and PostgreSQL are up")
             _say_ways_in(plan, supervisor)
             supervisor.wait()
@@ -66,14 +67,16 @@ def run_up(watched: Path | None, brokers: int | None, *, standby: bool = False) 
 def _say_ways_in(plan: StandalonePlan, supervisor: Supervisor) -> None:
     """Tell how to reach the archive once it listens; it is up even where that fails."""
     home, environment, url = plan.settings.home, supervisor.environment(), supervisor.ingress_url
+    check = partial(supervisor.wait, 0.0)  # raises where a server or the ingress is lost
     keys: dict[str, str] = {}
     link = ""
     try:
-        access, admin = credentials(home, environment), admin_key(home, environment)
-        keys = {"KEY": access.key, "WEBHOOK_SECRET": access.signing_secret, "ADMIN": admin}
-        with ArchiveClient(url, admin, plan.certificate) as archive:
-            archive.wait_until_ready(READY_TIMEOUT_S)
-            link = archive.page_link()
+        with SignsOfLife(say, lambda: "the ingress to take requests"):
+            access, admin = both_keys(home, environment, check)
+            keys = {"KEY": access.key, "WEBHOOK_SECRET": access.signing_secret, "ADMIN": admin}
+            with ArchiveClient(url, admin, plan.certificate, check) as archive:
+                archive.wait_until_ready(READY_TIMEOUT_S)
+                link = archive.page_link()
     except (ArchiveFailed, httpx.HTTPError, OSError) as error:
         say(f"no link to the page: {error}")
     shell_file = write_shell_file(home, environment, plan.inherited, URL=url, **keys)

@@ -15,6 +15,8 @@ from standalone.failures import PortTaken
 HOST = "127.0.0.1"
 HIGHEST_PORT = 32767
 PORTS_TRIED = 200
+BACKLOG = 2048  # clients that wait while the process that serves them loads
+_TAKEN = {errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL}
 
 
 def is_free(port: int) -> bool:
@@ -28,7 +30,7 @@ def is_free(port: int) -> bool:
             probe.bind((HOST, port))
             probe.listen(1)  # two sockets may be bound with the option, but only one may listen
         except OSError as error:
-            if error.errno in {errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL}:
+            if error.errno in _TAKEN:
                 return False
             raise
     return True
@@ -51,6 +53,22 @@ class PortPlan:
             port = choose_port(wanted, avoid=self._given)
             self._given.add(port)
             return port
+
+    def listen(self, wanted: int) -> socket.socket:
+        """Return a socket that listens on the wanted port or the next one that can be had.
+
+        From now on nobody else gets it: what is bound without listening could be taken.
+
+        Raises:
+            PortTaken: see `choose_port`.
+        """
+        while True:
+            port = self.choose(wanted)
+            try:
+                return socket.create_server((HOST, port), backlog=BACKLOG)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
 
 
 def choose_port(

@@ -3,7 +3,6 @@
 At rest its servers are started for the command alone, and stopped behind it.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from core.errors import ConfigurationError
 from core.settings import DatabaseSettings, StandaloneSettings, load
 from standalone import restore_note
 from standalone.failures import DirectoryLocked
+from standalone.presence import leads_here
 from standalone.shell import FILE_NAME, read_shell_file
 from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor
@@ -22,15 +22,6 @@ def is_here() -> bool:
     """Return whether the home has data of an archive, or of a restore that was cut off."""
     home = _home()
     return (home / "postgres" / "passwords.json").exists() or restore_note.is_there(home)
-
-
-def leads_here(database_url: str) -> bool:
-    """Return whether this address of a database is that of the home's own PostgreSQL."""
-    path = _home() / "postgres" / "passwords.json"
-    if not path.exists():
-        return False
-    passwords: dict[str, str] = json.loads(path.read_text())
-    return any(f":{password}@" in database_url for password in passwords.values())
 
 
 @contextmanager

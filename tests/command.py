@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 COMMAND = str(Path(sys.executable).with_name("photo-archive"))
-TIMEOUT_S = 60
+TIMEOUT_S = 300  # a busy machine took a minute for the start of Python alone
 
 
 def run_command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -25,7 +25,7 @@ ROWS = (
     ("Queries", ("queries_", "query_")),
     ("Webhooks", ("delivery_",)),
     ("Requests", ("http_", "announced")),
-    ("Outbox and Kafka", ("outbox_", "publish", "producer_")),
+    ("Outbox and servers", ("outbox_", "publish", "producer_", "kafka_", "postgres_")),
     ("Consumers", ("consumer_",)),
     ("Processes", ("",)),
 )
@@ -95,6 +95,14 @@ FIRST = (
         "Processes that answer",
         "1: its last scrape was answered.",
         [('min by (job, instance) (up{job=~"ingress|roles|photo-archive"})', "{{instance}}")],
+    ),
+    Panel(
+        "Servers",
+        "Brokers that are there and that are missing; 1: a standby follows, and is waited for.",
+        [
+            (f"max by (state) ({PREFIX}kafka_brokers)", "brokers {{state}}"),
+            (f"max by (state) ({PREFIX}postgres_standby)", "standby {{state}}"),
+        ],
     ),
     Panel(
         "Memory",

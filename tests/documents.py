@@ -25,9 +25,9 @@ KUBERNETES_ALARMS = ROOT / "deploy" / "kubernetes" / "components" / "monitoring"
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD": "of the database in docker-compose.yml; any characters",
     "PUBLISHED_PORT": "where docker-compose.yml publishes the page (8080)",
-    "POSTGRES_MEMORY": "limit of PostgreSQL's memory in docker-compose.yml (2g)",
-    "TAGGING_MEMORY": "limit of each tagging container (6g)",
-    "DELIVERY_MEMORY": "limit of each delivery container (4g)",
+    "COMPOSE_POSTGRES_MEMORY": "limit of PostgreSQL's memory in docker-compose.yml (2g)",
+    "COMPOSE_TAGGING_MEMORY": "limit of each tagging container (6g)",
+    "COMPOSE_DELIVERY_MEMORY": "limit of each delivery container (4g)",
     "PHOTOS_DIR": "the folder that docker-compose.yml mounts at /photos (./photos)",
 }
 EXAMPLE = re.compile(r"<!-- (examples/[\w.]+): make docs -->")

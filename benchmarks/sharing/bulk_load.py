@@ -38,7 +38,8 @@ from core.telemetry.metrics import Metrics
 from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_BULK, Lane
-from standalone.demo.archive_client import ArchiveClient, credentials
+from standalone.demo.archive_client import ArchiveClient
+from standalone.demo.kept_keys import credentials
 from standalone.demo.photos import copy_free_photos
 from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor

@@ -27,7 +27,8 @@ from benchmarks.harness.pictures import make_photos, many_scans, narrow
 from benchmarks.harness.report import goal
 from benchmarks.harness.rows import run_alone
 from core.settings import StandaloneSettings
-from standalone.demo.archive_client import COMMAND, ArchiveClient, credentials
+from standalone.demo.archive_client import ArchiveClient
+from standalone.demo.kept_keys import COMMAND, credentials
 from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor
 

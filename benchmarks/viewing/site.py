@@ -13,7 +13,8 @@ import httpx
 
 from benchmarks.harness.gallery import Gallery, fill
 from benchmarks.harness.roles import FIRST_PORT, STOP_S, servers
-from standalone.demo.archive_client import COMMAND, ArchiveClient
+from standalone.demo.archive_client import ArchiveClient
+from standalone.demo.kept_keys import COMMAND
 from standalone.ports import choose_port
 from tests.lit_html import lit_html_jar
 

@@ -1,5 +1,6 @@
 """What a browser notices while somebody looks at the page: long tasks, paints, bytes, memory."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +24,14 @@ class Watched:
 
     Attributes:
         received: bytes over the wire, by the path of each answer, in the order of their ends.
+        contents: the same without the answers' heads.
     """
 
     page: Page
     session: CDPSession
     received: list[tuple[str, int]] = field(default_factory=list)
-    _paths: dict[str, str] = field(default_factory=dict)
+    contents: list[tuple[str, int]] = field(default_factory=list)
+    _begun_ones: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, page: Page) -> "Watched":
@@ -65,9 +68,15 @@ class Watched:
         found: float = self.page.evaluate("seen.shift")
         return found
 
-    def bytes_of(self, start: str) -> int:
-        """Return what came over the wire from paths with this start."""
-        return sum(size for path, size in self.received if path.startswith(start))
+    def own_files_bytes(self) -> int:
+        """Return what the page's own files took as they were sent: without heads and lit-html."""
+        own = (size for path, size in self.contents if re.match(r"/page/[^/]+/(?!lit/)", path))
+        return sum(own)
+
+    def forget(self) -> None:
+        """Forget what was received so far."""
+        self.received.clear()
+        self.contents.clear()
 
     def heap_mb(self) -> float:
         """Return the live JavaScript heap, in MB, after a collection."""
@@ -77,9 +86,13 @@ class Watched:
         return float(found) / 1e6
 
     def _begun(self, event: dict[str, Any]) -> None:
-        url = event["response"]["url"].partition("://")[2]
-        self._paths[event["requestId"]] = "/" + url.partition("/")[2]
+        response = event["response"]
+        url = response["url"].partition("://")[2]
+        head = int(response["encodedDataLength"])
+        self._begun_ones[event["requestId"]] = ("/" + url.partition("/")[2], head)
 
     def _ended(self, event: dict[str, Any]) -> None:
-        path = self._paths.pop(event["requestId"], "")
-        self.received.append((path, int(event["encodedDataLength"])))
+        path, head = self._begun_ones.pop(event["requestId"], ("", 0))
+        size = int(event["encodedDataLength"])
+        self.received.append((path, size))
+        self.contents.append((path, max(0, size - head)))

@@ -22,6 +22,7 @@ DETAIL_CHARS = 500
 BUSY = frozenset({429, 503})  # with Retry-After these apply to the target, not to one webhook
 MAX_PAUSE_S = 600.0  # one caller's URL must not hold back a target that others use
 TOO_MANY_REQUESTS = 429
+ON_KEPT = "a connection kept from an earlier request was closed without an answer: "
 FORBIDDEN = "target_forbidden"
 INTERNAL_ERROR = "internal_error"  # a bug of ours
 OWN_FAULT = "own_fault"  # something of ours is away
@@ -116,6 +117,8 @@ def _attempt(outcome: Seen, started_at: datetime, took_ms: int) -> Attempt:
         return Attempt(started_at, took_ms, error=error, detail=detail)
     if isinstance(outcome, TargetUnreachable):
         error, detail, times = outcome_name(outcome), detail_of(outcome), outcome.times_ms
+        if outcome.on_kept:
+            detail = f"{ON_KEPT}{detail}"[:DETAIL_CHARS]
         return Attempt(started_at, took_ms, error=error, detail=detail, times_ms=times)
     answered = Answered(outcome.all_headers, outcome.body_excerpt, not outcome.body_complete)
     return Attempt(

@@ -57,7 +57,7 @@ async def main(beginning: Beginning) -> None:
     limits = pool_limits(load(DecodeSettings), load(ArchiveSettings).fetch_max_bytes)
     stop = await beginning.over()
     async with (
-        open_runtime("delivery") as runtime,
+        open_runtime("delivery", listening=beginning.listening) as runtime,
         open_image_bytes(runtime.pool) as image_bytes,
         DecodePool(limits) as copier,
     ):

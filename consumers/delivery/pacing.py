@@ -34,6 +34,10 @@ class Pacer:
         """Return attempts under way, without those that wait for a worker."""
         return sum(target.in_flight for target in self._targets.values())
 
+    def busy(self) -> list[str]:
+        """Return the targets that attempts are under way to, or wait for a worker."""
+        return [name for name, target in self._targets.items() if target.running]
+
     def open_breakers(self, now: float) -> int:
         """Return how many targets are not tried for now because they failed."""
         return sum(target.is_broken(now) for target in self._targets.values())

@@ -1,7 +1,7 @@
 """Tell people what this process knows of its targets: table `target_health`.
 
-Every two seconds one statement writes those of which something changed, so that neither an attempt
-nor a breaker costs a write. Nothing that is sent depends on it.
+Every two seconds one statement writes those of which something changed or where attempts are under
+way, so that neither an attempt nor a breaker costs a write. Nothing that is sent depends on it.
 """
 
 import asyncio
@@ -55,6 +55,7 @@ class TargetReports:
     _pacer: Pacer | None = None
     _known: OrderedDict[str, _Known] = field(default_factory=OrderedDict)
     _changed: dict[str, None] = field(default_factory=dict)
+    _left: dict[str, None] = field(default_factory=dict)  # of the round that is being written
     _is_fresh: bool = True
 
     def tried(self, target: str, tried: Tried) -> None:
@@ -97,12 +98,14 @@ class TargetReports:
             async with self.database.connection() as connection:
                 await target_health.forget(connection, self.instance)
             self._is_fresh = False
-        names = list(self._changed)[:MAX_ROWS]
-        for name in names:  # before the write: what changes meanwhile is noted anew
-            del self._changed[name]
+        if not self._left:  # a round begins: what changes or moves from here on is for the next one
+            busy = () if self._pacer is None else self._pacer.busy()
+            self._left, self._changed = self._changed | dict.fromkeys(busy), {}
+        names = list(self._left)[:MAX_ROWS]
+        for name in names:
+            del self._left[name]
         reported, moving = self._reported(names)
-        has_more = bool(self._changed)
-        self._changed.update(dict.fromkeys(moving))  # looked at again in the next round
+        self._changed.update(dict.fromkeys(moving))
         try:
             if reported:
                 async with self.database.connection() as connection:
@@ -110,7 +113,7 @@ class TargetReports:
         except BaseException:
             self._changed.update(dict.fromkeys(names))
             raise
-        return has_more
+        return bool(self._left)
 
     def _reported(self, names: list[str]) -> tuple[list[ReportedTarget], list[str]]:
         reported, moving, now = [], [], monotonic()

@@ -29,7 +29,7 @@ async def main(beginning: Beginning) -> None:
     settings = load(QuerySettings)
     lemmatizer = await asyncio.to_thread(Lemmatizer, settings.exceptions)
     stop = await beginning.over()
-    async with open_runtime("query") as runtime:
+    async with open_runtime("query", listening=beginning.listening) as runtime:
         labels = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, MAX_LABELS)
         measuring = QueryMetrics(runtime.metrics, runtime.pool)
         answers = StoredAnswers(runtime.pool, settings.after_timeout_s)

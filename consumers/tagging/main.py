@@ -47,7 +47,7 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
     """
     settings, decoding = load(TaggingSettings), load(DecodeSettings)
     max_image_bytes = load(ArchiveSettings).fetch_max_bytes
-    measuring = TaggingMetrics(metrics := open_metrics())
+    measuring = TaggingMetrics(metrics := open_metrics(beginning.listening))
     async with (
         # Before joining the group: loading takes seconds, and a heartbeat must not wait for it.
         open_taggers(

@@ -40,8 +40,10 @@ from core.egress.tls import default_ssl_context
 from core.errors import TargetForbidden, TargetUnreachable
 from core.settings import EgressSettings
 
-# A kept connection may die in the moment it is used again; that is no failure of the target.
-STALE_RETRIES = 2
+# A kept connection may die in the moment it is used again; that is no failure of the target. A
+# download is asked for again. A POST is not: its receiver may have read it, and whoever sends it
+# counts it as an attempt (`TargetUnreachable.on_kept`).
+STALE_RETRIES = {"GET": 2, "POST": 0}
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 MAX_TARGETS = 4096  # checked and parsed URLs in the cache, a few kB each
 
@@ -167,7 +169,7 @@ class GuardedClient:
 
         Raises:
             TargetForbidden: the guard refuses the URL or an address of its host.
-            TargetUnreachable: no status arrived; `kind` says why.
+            TargetUnreachable: no status arrived; `kind` says why. The target may have the request.
         """
         started = time.monotonic()
         target = self._target(url)
@@ -178,7 +180,7 @@ class GuardedClient:
             await self._perform(call, trace, reading)
         except TargetUnreachable as error:
             if reading.status is None:
-                error.times_ms = trace.times_ms()
+                error.times_ms, error.on_kept = trace.times_ms(), _is_stale(error, trace)
                 raise
         return reading.exchange(
             took_ms=(time.monotonic() - started) * 1000,
@@ -204,7 +206,7 @@ class GuardedClient:
         token = trace_of_request.set(trace)
         try:
             async with asyncio.timeout(call.timeout_s) as deadline:
-                for _ in range(STALE_RETRIES):
+                for _ in range(STALE_RETRIES[call.method]):
                     if await self._answered(call, trace, reading, deadline):
                         return
                 await self._attempt(call, trace, reading, deadline)
@@ -221,7 +223,7 @@ class GuardedClient:
         try:
             await self._attempt(call, trace, reading, deadline)
         except TargetUnreachable as error:
-            if error.kind == FailureKind.RESET and trace.reused and reading.status is None:
+            if _is_stale(error, trace) and reading.status is None:
                 return False
             raise
         return True
@@ -297,6 +299,10 @@ def _failure(
         # others must not crash the caller. Where there is a status, it could not read the answer.
         return TargetForbidden(f"{host}: cannot be asked: {error}")
     return unreachable(host, error)
+
+
+def _is_stale(error: TargetUnreachable, trace: RequestTrace) -> bool:
+    return error.kind == FailureKind.RESET and trace.reused
 
 
 def _shorten(deadline: asyncio.Timeout, left_s: float) -> None:

@@ -7,6 +7,7 @@ what was checked is what is connected to, and TLS and the Host header keep the n
 
 import asyncio
 import errno
+import select
 import socket
 import time
 from dataclasses import dataclass
@@ -82,6 +83,9 @@ class GuardedConnector(aiohttp.TCPConnector):
             TargetForbidden: the peer is not an address that the policy allows.
         """
         connection = await super().connect(req, traces, timeout)
+        while connection.protocol in self._judged and _has_ended(connection.transport):
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
         try:
             self._note(connection, trace_of_request.get())
         except BaseException:
@@ -125,6 +129,20 @@ class GuardedConnector(aiohttp.TCPConnector):
             for protocol in [one for one in self._judged if not one.is_connected()]:
                 del self._judged[protocol]
         return len(self._judged)
+
+
+def _has_ended(transport: asyncio.Transport | None) -> bool:
+    """Return whether the peer of an idle connection has closed it, or said what nobody asked for.
+
+    The kernel knows before the event loop has read it, which may be busy; what is sent on such a
+    connection fails, and nobody knows of a POST that failed so whether it was read.
+    """
+    peer = None if transport is None else transport.get_extra_info("socket")
+    if peer is None or peer.fileno() < 0:
+        return True
+    look = select.poll()
+    look.register(peer.fileno(), select.POLLIN)
+    return bool(look.poll(0))
 
 
 class _CheckedResolver(AbstractResolver):

@@ -66,6 +66,19 @@ def expose(metrics: Metrics, *, host: str, port: int, retry_s: float = RETRY_S) 
     _try_later(metrics, host, port, retry_s)
 
 
+def expose_on(metrics: Metrics, listening: socket.socket) -> None:
+    """Serve as `expose` does, on a socket that listens already."""
+    kind = _kind(listening.family)
+    address: tuple[str, int] = listening.getsockname()[:2]
+    server = kind(address, _Silent, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listening
+    server.server_name, server.server_port = address
+    server.setup_environ()
+    server.set_app(answering(metrics))
+    _serve(server)
+
+
 def answering(metrics: Metrics) -> Answer:
     """Return what answers requests: `/livez`, and the metrics to all others."""
     scraped = make_wsgi_app(metrics.registry)
@@ -107,8 +120,14 @@ def start_server(answer: Answer, host: str, port: int) -> None:
         OSError: the address cannot be had.
     """
     family, address = _address(host, port)
-    kind: type[_Server] = type("_Server", (_Server,), {"address_family": family})
-    server = make_server(address, port, answer, kind, handler_class=_Silent)
+    _serve(make_server(address, port, answer, _kind(family), handler_class=_Silent))
+
+
+def _kind(family: int) -> type[_Server]:
+    return type("_Server", (_Server,), {"address_family": family})
+
+
+def _serve(server: WSGIServer) -> None:
     Thread(target=server.serve_forever, daemon=True).start()
 
 

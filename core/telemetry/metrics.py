@@ -46,6 +46,7 @@ class Metrics:
         self._queries()
         self._delivery()
         self._standing()
+        self._servers()
         self._ingress()
         self.event_loop_tasks = self._gauge(
             "event_loop_tasks", "Tasks of the event loop; what grows for ever has leaked"
@@ -312,6 +313,21 @@ class Metrics:
         self.pipeline_seen = self._gauge(
             "pipeline_seen_timestamp_seconds",
             "When an ingress last looked at roles and stages: each 5 s while PostgreSQL answers",
+        )
+
+    def _servers(self) -> None:
+        # With labels, so that processes that do not look show none rather than 0.
+        self.kafka_brokers = self._gauge(
+            "kafka_brokers",
+            "Brokers by state, as an ingress sees it (there: 0 where none answers; missing: they "
+            "hold copies of arrivals and are away, while another one answers)",
+            "state",
+        )
+        self.postgres_standby = self._gauge(
+            "postgres_standby",
+            "1 while it is so, by state (follows: a standby follows the primary; waited_for: "
+            "commits wait for one); none where the address names one host and none was seen",
+            "state",
         )
 
     def _ingress(self) -> None:

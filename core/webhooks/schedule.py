@@ -118,7 +118,8 @@ class RetrySchedule:
         A 2xx is delivered. 410, the abort header and a forbidden target end it at once. All else is
         retried by the schedule, also 3xx and 4xx, because receivers get repaired; never before
         `Retry-After`, which is limited to the window. A failure of our own is not charged until the
-        window ends.
+        window ends. A first attempt that met the end of a kept connection is followed at once: most
+        often the target has not read it; it is an attempt all the same, since the target may have.
         """
         name = outcome_name(outcome)
         if name == "delivered":
@@ -130,6 +131,8 @@ class RetrySchedule:
         verdict = self.failed(name, attempts=attempts, now=now, rng=rng)
         if isinstance(verdict, GivenUp):
             return verdict
+        if isinstance(outcome, TargetUnreachable) and outcome.on_kept and attempts.made == 1:
+            return Retry(at=now, outcome=name)
         at = self._no_earlier(verdict.at, outcome, attempts, now)
         return Retry(at=at, outcome=name, is_wished=at > verdict.at)
 

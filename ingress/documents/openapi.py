@@ -38,7 +38,9 @@ def build(operations: Sequence[Operation], *, version: str, server: str) -> Docu
             "title": "Photo archive",
             "version": version,
             "description": "A photo archive that tags itself and answers questions. Errors are"
-            " RFC 9457 problems; their kinds stand at /docs/problems.",
+            " RFC 9457 problems; their kinds stand at /docs/problems. A path that is not here is"
+            " 404 `not_found`, also one with `%2F` in a part, which divides it; another method on a"
+            " path that is here is 405 `method_not_allowed` with `Allow`. Both are problems too.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": server}],
@@ -176,6 +178,8 @@ def _schema_of(media_type: str) -> Document:
 
 def _problems_of(operation: Operation) -> tuple[Kind, ...]:
     codes = [*operation.problems, *_ALWAYS]
+    if not operation.ignores_query:
+        codes.append("invalid_request")  # of a query parameter that it does not read
     if operation.needs_key:
         codes += _WITH_KEY
     if operation.scope is not None:
@@ -184,7 +188,7 @@ def _problems_of(operation: Operation) -> tuple[Kind, ...]:
         codes.append("cross_site")
     if not operation.is_probe:
         codes.append("rate_limited")
-    return tuple(BY_CODE[code] for code in codes)
+    return tuple(BY_CODE[code] for code in dict.fromkeys(codes))
 
 
 def _by_status(kinds: Iterable[Kind]) -> list[tuple[int, list[Kind]]]:

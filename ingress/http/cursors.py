@@ -17,7 +17,7 @@ CURSOR = Parameter(
     "`next` of the page before.",
     (("type", "string"), ("pattern", "^[A-Za-z0-9_-]+$")),
 )
-_NONE = "not the cursor of a page"
+_NONE = "not the cursor of a page: `next` of the answer before is one"
 T = TypeVar("T")
 
 

@@ -26,8 +26,12 @@ _EXTENDED = re.compile(
     r";\s*filename\*\s*=\s*\"?(?P<charset>utf-8|iso-8859-1)'[^']*'(?P<value>[^;\s\"]*)",
     re.IGNORECASE,
 )
-#: A name with escapes, all of whose percent signs begin one.
-_ESCAPED = re.compile(r"[^%]*(%[0-9A-Fa-f]{2}[^%]*)+")
+#: A name as a program writes it into an address: nothing in it needs an escape.
+_AS_ADDRESS = re.compile(r"(?:[-A-Za-z0-9._~!*'();/?:@&=+$,#]|%[0-9A-Fa-f]{2})+")
+#: Of what no program escapes: such a percent sign is the name's own.
+_NEVER_ESCAPED = re.compile(r"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
+#: What browsers escape, and nothing else (HTML, "multipart/form-data encoding algorithm").
+_BY_BROWSERS = re.compile(r"%(?:22|0[AaDd])")
 
 
 class _Digest(Protocol):
@@ -92,7 +96,7 @@ async def read_files(
         try:
             parser.write(piece)
         except FormParserError as error:
-            raise _malformed(str(error)) from error
+            raise _malformed(_why(error, parts.begun)) from error
         while parts.finished:
             yield parts.finished.popleft()
         if parts.problem is not None:
@@ -108,6 +112,7 @@ class _Parts:
         self._max_file_bytes = max_file_bytes
         self._max_files = max_files
         self._count = 0
+        self.begun = 0  # parts, whatever their names
         self._header = (b"", b"")
         self._disposition = b""
         self._current: FileBuffer | None = None
@@ -117,6 +122,7 @@ class _Parts:
 
     def on_part_begin(self) -> None:
         self._disposition, self._current = b"", None
+        self.begun += 1
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header = (self._header[0] + data[start:end], self._header[1])
@@ -161,19 +167,21 @@ class _Parts:
 def filename_of(disposition: bytes) -> str:
     """Return the file name in a `Content-Disposition`; '' where there is none.
 
-    Some clients write it as `filename*=UTF-8''na%C3%AFve.jpg` (RFC 5987, against RFC 7578), some
-    percent-encode `filename` as a URL, browsers only its quotes and line breaks.
+    Some clients write it as `filename*=UTF-8''na%C3%AFve.jpg` (RFC 5987, against RFC 7578). In
+    `filename` browsers escape quotes and line breaks alone, while some programs escape the whole
+    name as in an address: it is taken for that where nothing else in it would need an escape and
+    no letter, digit, `-`, `.`, `_` or `~` is escaped (RFC 3986, 2.3).
     """
     if extended := _EXTENDED.search(disposition.decode("latin-1")):
         return unquote(extended["value"], extended["charset"], "replace")
     _, options = parse_options_header(disposition.strip())
     name = options.get(b"filename", b"").decode("utf-8", "replace")
-    if not _ESCAPED.fullmatch(name):
-        return name
-    try:
-        return unquote(name, errors="strict")
-    except UnicodeDecodeError:
-        return name  # its percent signs are its own
+    if _AS_ADDRESS.fullmatch(name) and not _NEVER_ESCAPED.search(name):
+        try:
+            return unquote(name, errors="strict")
+        except UnicodeDecodeError:
+            pass  # its percent signs are its own, but for those of a browser
+    return _BY_BROWSERS.sub(lambda found: unquote(found[0]), name)
 
 
 async def _after_preamble(
@@ -223,6 +231,19 @@ def _parser(boundary: bytes, parts: _Parts) -> MultipartParser:
         )
     except FormParserError as error:
         raise _malformed(str(error)) from error
+
+
+def _why(error: FormParserError, part: int) -> str:
+    """Return what the parser says; of a bound of ours it names neither the part nor the bound."""
+    said = str(error)
+    if said.startswith("Maximum header size"):
+        return (
+            f"part {part}: a header line (its file name is part of one) of more than"
+            f" {MAX_HEADER_BYTES} bytes, which is the limit"
+        )
+    if said.startswith("Maximum header count"):
+        return f"part {part}: more than {MAX_HEADERS} header lines, which is the limit"
+    return f"part {part}: {said}" if part else said
 
 
 def _malformed(why: str) -> Problem:

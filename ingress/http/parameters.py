@@ -16,15 +16,20 @@ def wrong(name: str, why: str) -> Problem:
     return Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
 
 
-def refuse_unknown(call: Call, known: frozenset[str]) -> None:
-    """Refuse parameters that are not among the known ones.
+def text_of(call: Call, name: str, *, most: int, least: int = 1) -> str | None:
+    """Return a parameter that is a text; None: it is absent.
 
     Raises:
-        Problem: names the first of them and all that are known.
+        Problem: it is too long or too short, or has a NUL character, which no text here has.
     """
-    unknown = set(call.request.query_params) - known
-    if unknown:
-        raise wrong(min(unknown), f"known are {', '.join(sorted(known))}")
+    text = call.request.query_params.get(name)
+    if text is None:
+        return None
+    if not least <= len(text) <= most:
+        raise wrong(name, f"{len(text)} characters; it takes {least} to {most}")
+    if "\0" in text:
+        raise wrong(name, f"{text[:100]!r} contains a NUL character")
+    return text
 
 
 def read(name: str, text: str, reader: Callable[[str], T]) -> T:

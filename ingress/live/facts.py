@@ -88,12 +88,14 @@ class StageStanding:
         waiting: None: unknown.
         oldest_s: None: nothing waits, or it is unknown.
         arrived, done: how many ever came and went, for rates; None where nobody counts.
+        unread: of what waits, what still lies in the topic; None: unknown, or there is no topic.
     """
 
     waiting: int | None
     oldest_s: float | None
     arrived: float | None = None
     done: float | None = None
+    unread: int | None = None
 
 
 async def look_at(database: Database, moment: float, bounds: Bounds | None) -> Facts:
@@ -147,7 +149,8 @@ def _in_log(facts: Facts, history: LogHistory, shape: StageShape) -> StageStandi
     if facts.bounds is None:
         told = [beat.waiting for beat in living if beat.waiting is not None]
         waiting = sum(told) if told else None
-        return StageStanding(waiting, _told_oldest(facts, shape) if waiting else None)
+        oldest = _told_oldest(facts, shape) if waiting else None
+        return StageStanding(waiting, oldest, unread=waiting)
     lags = _lags(facts, shape)
     waiting = sum(end - offset for offset, end in lags.values())
     if not waiting:
@@ -167,6 +170,7 @@ def _in_log(facts: Facts, history: LogHistory, shape: StageShape) -> StageStandi
         oldest,
         arrived=sum(end for _, end in lags.values()),
         done=sum(offset for offset, _ in lags.values()),
+        unread=waiting,
     )
 
 
@@ -199,4 +203,5 @@ def _told_oldest(facts: Facts, shape: StageShape) -> float | None:
 def _joined(log: StageStanding, due: Pile, facts: Facts) -> StageStanding:
     """Return the webhooks that are due, with the answers that lie in the log before them."""
     ages = [age for age in (log.oldest_s, facts.age_s(due.oldest)) if age is not None]
-    return StageStanding((log.waiting or 0) + due.waiting, max(ages, default=None))
+    waiting = (log.waiting or 0) + due.waiting
+    return StageStanding(waiting, max(ages, default=None), unread=log.unread)

@@ -61,6 +61,7 @@ def _stage(facts: Facts, shape: StageShape, now: Sample, past: Sequence[Sample])
         in_per_s=in_per_s,
         out_per_s=out_per_s,
         waiting=standing.waiting,
+        unread=standing.unread,
         oldest_waiting_s=None if standing.oldest_s is None else round(standing.oldest_s, 1),
         trend=tuple(facts.trends.get(shape.name, (None,) * 60)),
         is_growing=grows,

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ingress.models.problems import FileError
 from ingress.models.roots import Input, Output, Tag, examples
 from schemas.names import distinct
+from schemas.strict import OfField
 
 MAX_HAND_TAGS = 100
 
@@ -41,14 +42,20 @@ class ImagePatch(Input):
     def _no_tag_twice(self) -> "ImagePatch":
         names = [tag.tag for tag in self.tags or ()]
         if len(distinct(names)) < len(names):
-            raise ValueError("a tag stands twice")
+            raise OfField("tags", "a tag stands twice")
         return self
 
 
 class UploadedImage(Output):
     """One file of an upload."""
 
-    filename: str
+    filename: str = Field(description="As it was sent, after decoding; empty where none was.")
+    image_path: str | None = Field(
+        None,
+        description="The name under which it is kept, without folders and unprintable characters,"
+        " at most 255 characters; of several owners the first one's; `sha256:…` where there is no"
+        " name. Null: it was rejected.",
+    )
     image_id: UUID | None = None
     status: Literal["accepted", "rejected"]
     duplicate: bool = Field(False, description="It was here before; it is tagged again.")

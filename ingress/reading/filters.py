@@ -16,16 +16,17 @@ from core.storage.finding.orders import Order
 from core.tags import score_to_int
 from core.transaction import Transaction
 from ingress.http.parameters import boolean_of, read, wrong
+from ingress.http.wording import said
 from ingress.models.page.filters import MAX_TAGS, ImageFilterText
 from ingress.operations import Call, Parameter
 from ingress.reading.language import Meaning
-from schemas.query import MAX_TEXT_CHARS
+from schemas.query import MAX_SCORE, MAX_TEXT_CHARS
 
 MAX_TAG_CHARS = 200
 MAX_TILES = 100  # ids in an address: of 36 characters, 4 kB
 #: QUERY_MAX_CHARS may allow less.
 TEXT = (("type", "string"), ("maxLength", MAX_TEXT_CHARS))
-_NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?")
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def read_filter(call: Call) -> ImageFilterText:
     try:
         return ImageFilterText.model_validate(given, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise wrong(str(first["loc"][0]), first["msg"].removeprefix("Value error, ")) from error
+        first = error.errors(include_url=False)[0]
+        raise wrong(str(first["loc"][0]), said(first)) from error
 
 
 async def understand(call: Call, asked: ImageFilterText) -> AskedFilter:
@@ -150,16 +151,29 @@ def _order(asked: ImageFilterText, wanted: ImageFilter) -> Order:
 
 def _number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise ValueError("not a number from 0 to 1")
+        raise ValueError("not a number such as 0.6")
     return float(text)
+
+
+def _order_of(text: str) -> Order:
+    if text not in set(Order):
+        raise ValueError(f"must be one of {', '.join(Order)}")
+    return Order(text)
+
+
+def _id_of(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise ValueError("must be an id such as 123e4567-e89b-12d3-a456-426614174000") from error
 
 
 _REPEATED = frozenset({"id", "all", "any", "not"})
 _READERS: Mapping[str, Callable[[str], Any]] = {
-    "id": UUID, "text": str, "tag": str, "all": str, "any": str, "not": str, "min_score": _number,
+    "id": _id_of, "text": str, "tag": str, "all": str, "any": str, "not": str, "min_score": _number,
     "from": str, "to": str, "folder": str, "camera": str, "status": str, "reason": str,
-    "excluded": boolean_of, "hand_tagged": boolean_of, "has_tags": boolean_of, "job": UUID,
-    "order": Order,
+    "excluded": boolean_of, "hand_tagged": boolean_of, "has_tags": boolean_of, "job": _id_of,
+    "order": _order_of,
 }  # fmt: skip
 #: Names of the parameters of a filter.
 NAMES = frozenset(_READERS)
@@ -194,7 +208,7 @@ PARAMETERS = (
     _shown("all", _TAGS, "With each of these tags: repeated."),
     _shown("any", _TAGS, "With at least one of these tags: repeated."),
     _shown("not", _TAGS, "With none of these tags: repeated."),
-    _shown("min_score", (("type", "number"), ("minimum", 0), ("maximum", 1))),
+    _shown("min_score", (("type", "number"), ("minimum", 0), ("maximum", MAX_SCORE))),
     _shown("from", _DATE),
     _shown("to", _DATE),
     _shown("folder", (*_STRING, ("minLength", 1), ("pattern", "[^/]"))),

@@ -74,7 +74,7 @@ def _html(text: str, name: str) -> Handler:
 
 def _page(path: str, summary: str, handler: Handler) -> Operation:
     replies = (Reply(200, "A page.", media_type=_HTML),)
-    return Operation("GET", path, handler, summary, "documents", replies)
+    return Operation("GET", path, handler, summary, "documents", replies, ignores_query=True)
 
 
 def _file(path: str, file: Path, media_type: str) -> Operation:
@@ -83,7 +83,9 @@ def _file(path: str, file: Path, media_type: str) -> Operation:
         return FileResponse(file, media_type=media_type, headers=_FILE_HEADERS)
 
     replies = (Reply(200, "A file.", media_type=media_type),)
-    return Operation("GET", path, serve, "File of the documents", "documents", replies)
+    return Operation(
+        "GET", path, serve, "File of the documents", "documents", replies, ignores_query=True
+    )
 
 
 def _json(path: str, summary: str, build: Callable[[], openapi.Document]) -> Operation:
@@ -96,4 +98,4 @@ def _json(path: str, summary: str, build: Callable[[], openapi.Document]) -> Ope
         return Response(body(), media_type="application/json")
 
     replies = (Reply(200, "The document."),)
-    return Operation("GET", path, serve, summary, "documents", replies)
+    return Operation("GET", path, serve, summary, "documents", replies, ignores_query=True)

@@ -43,7 +43,7 @@ def backup(
     Whoever can read the folder has the archive's secrets. Photos that lie in folders of yours
     (ARCHIVE_ROOTS) are not in it.
     """
-    run(_backup(folder.expanduser(), with_log=not without_log, as_json=as_json))
+    run(_backup(folder.expanduser(), with_log=not without_log, as_json=as_json), asks_servers=False)
 
 
 @app.command(
@@ -87,9 +87,9 @@ def restore(
     from photo_archive.backing.restoring import RestoreWish
 
     if check:
-        run(_check(folder.expanduser(), as_json=as_json))
+        run(_check(folder.expanduser(), as_json=as_json), asks_servers=False)
     wish = RestoreWish(replaces=replaces, new_kafka=new_kafka, holds=holds)
-    run(_restore(folder.expanduser(), wish, as_json=as_json))
+    run(_restore(folder.expanduser(), wish, as_json=as_json), asks_servers=False)
 
 
 def _say(message: str) -> None:

@@ -18,7 +18,7 @@ app = command_group("What the database has forgotten.")
 )
 def forgotten(as_json: Json = False) -> None:
     """Show what was lost when a standby that lacked commits was promoted, and what came back."""
-    run(_forgotten(as_json=as_json))
+    run(_forgotten(as_json=as_json), asks_servers=False)
 
 
 async def _forgotten(*, as_json: bool) -> int:

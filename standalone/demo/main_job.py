@@ -6,36 +6,39 @@ receives the signed answers, and shows what came of it. Speaks HTTP only, as any
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from core.errors import ConfigurationError
 from standalone.demo import questions, showing
 from standalone.demo.archive_client import (
     ArchiveClient,
-    Credentials,
-    admin_key,
-    credentials,
+    ArchiveFailed,
     settled,
 )
+from standalone.demo.kept_keys import Credentials
 from standalone.demo.photos import copy_free_photos
 from standalone.demo.receiver import Callback, CallbackReceiver
 from standalone.demo.showing import Stopwatch
+from standalone.demo.ways_in import open_ways_in, page_link
 from standalone.remembered_roots import place_of
-from standalone.shell import write_shell_file
 from standalone.signals import run_until_told
+from standalone.signs import SignsOfLife
 from standalone.supervision.plan import StandalonePlan
 from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor
 
 PHOTOS_ROOT = "photos"
-READY_TIMEOUT_S = 180.0  # a first start loads torch from a cold disk
-PHOTO_TIMEOUT_S = 120.0  # for the first photo; then per photo:
-EACH_PHOTO_S = 5.0
-ANSWER_TIMEOUT_S = 60.0
+# Ten times what a machine of two cores that has nothing else to do has ever taken. Whoever waits
+# sees by signs of life that something happens, and hears at once of a process that is lost.
+PHOTO_TIMEOUT_S = 900.0  # for the first photo; then per photo:
+EACH_PHOTO_S = 20.0
+ANSWER_TIMEOUT_S = 300.0
 LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 
@@ -81,12 +84,11 @@ def run_demo(wish: Wish, *, say: Callable[[str], None]) -> int:
 
     Raises:
         ConfigurationError: this machine cannot run it, or a setting is invalid.
-        ArchiveFailed: the archive answered with an error, or not in time.
     """
     clock = Stopwatch(showing.console(), time.monotonic())
     plan = _plan(wish)
     came_to: list[int] = []
-    with Supervisor(plan, say=say) as supervisor:
+    with Supervisor(plan, say=clock.say_plainly) as supervisor:
 
         def work() -> int:
             came_to.append(_demo(wish, plan, supervisor, clock))
@@ -105,39 +107,32 @@ def run_demo(wish: Wish, *, say: Callable[[str], None]) -> int:
 def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopwatch) -> int:
     clock.say("starting Apache Kafka, PostgreSQL and all roles on this machine…")
     clock.say(f"model: [bold]{plan.model.model}[/bold] ({plan.model.reason})")
-    supervisor.start()
-    environment = supervisor.environment()
-    access = credentials(plan.settings.home, environment)
-    write_shell = partial(
-        write_shell_file,
-        plan.settings.home,
-        environment,
-        plan.inherited,
-        URL=supervisor.ingress_url,
-        KEY=access.key,
-        WEBHOOK_SECRET=access.signing_secret,
-    )
-    write_shell()
-    wanted = plan.settings.ingress_port
-    if not supervisor.ingress_url.endswith(f":{wanted}"):
-        clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
-    check = partial(supervisor.wait, 0.0)  # it raises where the model was refused
-    with ArchiveClient(supervisor.ingress_url, access.key, plan.certificate, check) as archive:
-        archive.wait_until_ready(READY_TIMEOUT_S)
-        clock.say("the archive takes requests; sending photos")
-        _say_unknown(archive, clock)
-        worked, words = _main_job(archive, access, plan, wish, clock)
+    with SignsOfLife(clock.say_plainly, supervisor.waits_for):
+        supervisor.start()
+    try:
+        ways = open_ways_in(plan, supervisor, clock)
+        url, key = ways.url, ways.access.key
+        with ArchiveClient(url, key, plan.certificate, supervisor.check) as archive:
+            _say_unknown(archive, clock)
+            worked, words = _main_job(archive, ways.access, plan, wish, clock)
+    except (ArchiveFailed, httpx.HTTPError) as error:
+        return _left_alone(error, wish, supervisor, clock)
     showing.show_processes(clock.console, supervisor)
     if wish.once:
         clock.say(f"done, {words}; stopping" if worked else f"[red]done, {words}[/red]; stopping")
     else:
-        admin = admin_key(plan.settings.home, environment)
-        shell_file = write_shell(ADMIN=admin)
-        with ArchiveClient(supervisor.ingress_url, admin, plan.certificate) as archive:
-            link = archive.page_link()
-        showing.show_ways_in(clock.console, supervisor.ingress_url, link, shell_file)
+        showing.show_ways_in(clock.console, url, page_link(ways, plan), ways.shell_file)
         supervisor.wait()
     return 0 if worked else 1
+
+
+def _left_alone(error: Exception, wish: Wish, supervisor: Supervisor, clock: Stopwatch) -> int:
+    """Say why the demo does not go on; the archive does, unless all was to end by itself."""
+    clock.say_plainly(f"the demo cannot go on: {type(error).__name__}: {error}")
+    if not wish.once:
+        clock.say(f"the archive stays up, {supervisor.ingress_url}; Ctrl-C stops it")
+        supervisor.wait()
+    return 1
 
 
 def _say_unknown(archive: ArchiveClient, clock: Stopwatch) -> None:
@@ -162,11 +157,14 @@ def _main_job(
     """Tag, ask, show; return whether it worked, and what to say in the end."""
     home = plan.settings.home
     sent_at = time.monotonic()
-    done = (
-        _tag_free_photos(archive, home, clock)
-        if wish.photos is None
-        else _tag_folder(archive, str(place_of(plan.archive_roots, wish.photos)), clock)
-    )
+    # On a terminal a bar moves meanwhile.
+    quiet = SignsOfLife(clock.say_plainly, lambda: "photos to be tagged")
+    with nullcontext() if clock.console.is_terminal else quiet:
+        done = (
+            _tag_free_photos(archive, home, clock)
+            if wish.photos is None
+            else _tag_folder(archive, str(place_of(plan.archive_roots, wish.photos)), clock)
+        )
     if done.skips:
         clock.say(f"skipped, as no photos that can be tagged: {questions.skipped(done.skips)}")
     if not done.images:

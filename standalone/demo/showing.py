@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -30,6 +31,10 @@ class Stopwatch:
         """Print a line with the time that has passed."""
         self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {message}")
 
+    def say_plainly(self, message: str) -> None:
+        """Print so what may hold anything: brackets are no markup, further lines follow as is."""
+        self.say(escape(message))
+
 
 def console() -> Console:
     """Return a console as wide as the terminal; in a file it is wide enough for whole paths."""
@@ -40,10 +45,11 @@ def console() -> Console:
 
 
 def show_ways_in(console: Console, url: str, link: str, shell_file: Path) -> None:
-    """Tell how to reach the archive."""
+    """Tell how to reach the archive; where there is no link, how to make one."""
+    signs_in = "signs you in, once and within ten minutes; photo-archive link makes another."
+    page = f"[bold]{link}[/bold]\n  {signs_in}" if link else f"{url} (photo-archive link signs in)"
     console.print(
-        f"\nThe page: [bold]{link}[/bold]\n"
-        "  signs you in, once and within ten minutes; photo-archive link makes another.\n"
+        f"\nThe page: {page}\n"
         f"Every route: {url}/docs\n"
         f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
         "  gives you URL, KEY, ADMIN (a key that may do everything), WEBHOOK_SECRET, the settings\n"
@@ -112,9 +118,11 @@ def show_answers(
 def show_processes(console: Console, supervisor: Supervisor) -> None:
     """Show what runs."""
     table = Table(title="Processes", title_justify="left")
-    for column in ("process", "pid", "memory", "restarts"):
+    for column in ("process", "pid", "port", "memory", "restarts"):
         table.add_column(column)
+    ports = supervisor.ports()
     for state in supervisor.states():
         memory = f"{state.memory_bytes / 2**20:.0f} MiB"
-        table.add_row(state.name, str(state.pid), memory, str(state.restarts))
+        port = ports.get(state.name, "")
+        table.add_row(state.name, str(state.pid), port, memory, str(state.restarts))
     console.print(table)

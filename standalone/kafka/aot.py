@@ -10,13 +10,16 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from standalone.processes.locking import is_alive
 
 CLASSES = "with SASL"  # what a broker loads; change it when that changes, to record anew
 REJECTED = "error has occurred while processing the AOT cache"  # Java 25 then starts without it
+POLL_S = 0.05
 KEPT = 8  # caches of 70 MB, one per place of the jars: those of deleted checkouts must not pile up
 
 
@@ -71,6 +74,11 @@ class AotCache:
             if self._recording.exists():
                 self._recording.rename(self._file)
 
+    def discard(self) -> None:
+        """Delete what a recording that failed has left."""
+        for left in self._file.parent.glob(f"{self._recording.name}*"):
+            left.unlink(missing_ok=True)
+
     def _sweep(self) -> None:
         """Delete the unfinished recordings of runs that were killed, and all but a few caches."""
         for file in self._file.parent.glob("kafka-*.recording*"):
@@ -93,3 +101,28 @@ def _used(file: Path) -> float:
         return file.stat().st_mtime
     except OSError:
         return 0.0
+
+
+@contextmanager
+def ended_after(limit_s: float, give_up: Callable[[], None]) -> Iterator[None]:
+    """Give up what the block does when the time is over, whatever it does then.
+
+    Args:
+        limit_s: the time.
+        give_up: is called from then on until the block ends: a process may only just come to be.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        wait_s = limit_s
+        while not is_over.wait(wait_s):
+            give_up()
+            wait_s = POLL_S
+
+    thread = threading.Thread(target=watch, name="recording-limit", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

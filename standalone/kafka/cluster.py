@@ -1,9 +1,9 @@
 """Three brokers as one server: what clients know of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from standalone.kafka.broker import Broker, BrokerFiles, EmbeddedKafka, environment_of
+from standalone.kafka.broker import Broker, BrokerFiles, EmbeddedKafka, complain, environment_of
 from standalone.kafka.membership import ALONE, Membership
 from standalone.ports import HOST, PortPlan
 
@@ -20,14 +20,27 @@ class EmbeddedCluster:
         port: first port to try; the others are tried from there on.
         size: of how many brokers.
         plan: gives the ports.
+        say: is called with messages for the person at the terminal, from several threads.
     """
 
-    def __init__(self, home: Path, cache: Path, port: int, *, size: int, plan: PortPlan) -> None:
+    def __init__(
+        self,
+        home: Path,
+        cache: Path,
+        port: int,
+        *,
+        size: int,
+        plan: PortPlan,
+        say: Callable[[str], None] = complain,
+    ) -> None:
         home = home.resolve()
         shared = self._shared = Membership(home, size, wanted_port=port, plan=plan)
         self.brokers: Mapping[str, Broker] = {
             f"kafka-{number}": Broker(
-                shared, number, BrokerFiles(home / "logs" / f"kafka-{number}.log", cache.resolve())
+                shared,
+                number,
+                BrokerFiles(home / "logs" / f"kafka-{number}.log", cache.resolve()),
+                say=say,
             )
             for number in range(1, size + 1)
         }
@@ -50,9 +63,15 @@ class EmbeddedCluster:
 
 
 def make_kafka(
-    home: Path, cache: Path, port: int, *, size: int, plan: PortPlan
+    home: Path,
+    cache: Path,
+    port: int,
+    *,
+    size: int,
+    plan: PortPlan,
+    say: Callable[[str], None],
 ) -> EmbeddedKafka | EmbeddedCluster:
     """Return one broker, or a cluster of several."""
     if size == ALONE:
-        return EmbeddedKafka(home, cache, port, plan=plan)
-    return EmbeddedCluster(home, cache, port, size=size, plan=plan)
+        return EmbeddedKafka(home, cache, port, plan=plan, say=say)
+    return EmbeddedCluster(home, cache, port, size=size, plan=plan, say=say)

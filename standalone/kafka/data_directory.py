@@ -2,7 +2,6 @@
 
 import base64
 import shutil
-import subprocess
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from standalone.kafka.certificate import CERTIFICATE_FILE, KEY_FILE
 from standalone.kafka.logins import Logins
 from standalone.processes.child_process import guarded
 from standalone.processes.embedded_server import NO_SPACE
+from standalone.processes.tool import LONGEST_S, run_tool
 
 PROPERTIES_FILE = "server.properties"
-FORMAT_TIMEOUT_S = 120.0
 
 # All tried together (docs/research/embedded.md, section 1.7).
 PROPERTIES = """\
@@ -176,24 +175,24 @@ def empty_scratch(folder: Path) -> None:
     (folder / "tmp").mkdir()
 
 
-def format_data(folder: Path, java: tuple[str, ...], cluster_id: str) -> None:
+def format_data(
+    folder: Path, java: tuple[str, ...], cluster_id: str, *, longest_s: float = LONGEST_S
+) -> None:
     """Create the data directory, or finish one whose creation was interrupted.
 
     Raises:
         DiskFull: the disk is full.
-        ServerFailed: the tool failed; the message has its output.
+        ServerFailed: the tool failed or took too long; the message has its output.
     """
     if is_formatted(folder):
         return
     tool = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}")
-    done = subprocess.run(
+    done = run_tool(
+        "Kafka's StorageTool",
         guarded([*java, *tool, f"--config={PROPERTIES_FILE}", "--ignore-formatted"]),
-        cwd=folder,
-        env=inherited(),
-        capture_output=True,
-        text=True,
-        timeout=FORMAT_TIMEOUT_S,
-        check=False,
+        directory=folder,
+        environment=inherited(),
+        longest_s=longest_s,
     )
     if done.returncode:
         said = (done.stdout + done.stderr).strip()

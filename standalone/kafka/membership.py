@@ -37,6 +37,7 @@ class Membership:
         folders: of its brokers.
         places: of its brokers; none before `choose_places`.
         certificate: of its controllers; None for one broker, and before `load`.
+        records: whether Java's cache may still be recorded in this run.
 
     Args:
         home: folder of the standalone mode.
@@ -53,6 +54,7 @@ class Membership:
         self._loading = threading.Lock()
         self.places: tuple[BrokerPlace, ...] = ()
         self.certificate: Path | None = None
+        self.records = True
 
     @property
     def size(self) -> int:

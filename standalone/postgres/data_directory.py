@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,13 +23,13 @@ from standalone.platforms import unsupported
 from standalone.postgres.unix_user import can_reach, unprivileged_user
 from standalone.processes.child_process import UnixUser, guarded
 from standalone.processes.embedded_server import NO_SPACE
+from standalone.processes.tool import run_tool
 
 SUPERUSER = "postgres"
 MAJOR_VERSION = "18"
 OWN_PLACE = Path("/var/lib/photo-archive")  # used by root, whose home no other user can enter
 PASSWORDS_FILE = "passwords.json"
 LOCATION_FILE = "location"  # names the folder of the data, where it cannot lie beside this file
-INITDB_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +233,11 @@ def _run_initdb(directory: DataDirectory, target: Path, password_file: Path) -> 
         "--builtin-locale=C.UTF-8",
         "--locale=C",
     ]
-    done = subprocess.run(
+    done = run_tool(
+        "initdb",
         guarded(argv, user=directory.user),
-        capture_output=True,
-        text=True,
-        timeout=INITDB_TIMEOUT_S,
-        check=False,
-        cwd="/",
-        env=inherited() | {"LC_ALL": "C"},
+        directory=Path("/"),
+        environment=inherited() | {"LC_ALL": "C"},
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip()

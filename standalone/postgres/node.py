@@ -27,7 +27,6 @@ from standalone.postgres.server import (
     FOLLOWS,
     LOSES_NOTHING,
     READY,
-    READY_TIMEOUT_S,
     SETTINGS,
     EmbeddedPostgres,
 )
@@ -175,7 +174,7 @@ class PostgresNode(EmbeddedPostgres):
     def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
         if self._leader is None:
             return super()._is_ready(child, ports)
-        return child.wait_for(FOLLOWS, READY_TIMEOUT_S) and child.is_running
+        return self._says(child, FOLLOWS) and child.is_running
 
     # -- while it runs
 

@@ -7,16 +7,15 @@ are changed for that user: where it cannot enter our folders, other ones are use
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from standalone.failures import NotSupported
 from standalone.processes.child_process import UnixUser, guarded
+from standalone.processes.tool import run_tool
 
 OWN_USER = "photo-archive"
 KNOWN_USERS = (OWN_USER, "postgres")
-CHECK_TIMEOUT_S = 10.0
 
 
 def unprivileged_user(data: Path) -> UnixUser | None:
@@ -52,9 +51,7 @@ def _made_user() -> UnixUser:
     if useradd is None:
         raise NotSupported(f"PostgreSQL cannot run as root and there is no other user: {hint}")
     argv = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/bin/false"]
-    done = subprocess.run(
-        [*argv, OWN_USER], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_tool("useradd", [*argv, OWN_USER], directory=Path("/"))
     user = _known_user()
     if user is None:
         raise NotSupported(
@@ -68,5 +65,4 @@ def _made_user() -> UnixUser:
 def can_reach(user: UnixUser | None, path: Path) -> bool:
     """Return whether the user can enter this folder or run this file, by trying it."""
     argv = guarded(["/bin/sh", "-c", 'test -x "$0"', str(path)], user=user)
-    done = subprocess.run(argv, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False, cwd="/")
-    return done.returncode == 0
+    return run_tool("test", argv, directory=Path("/")).returncode == 0

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from standalone.failures import NotSupported, ServerFailed
 from standalone.processes.logfile import RotatingLog
 
 TAIL_LINES = 40  # kept for messages; a Java stack trace fits
+LOOK_S = 1.0  # between two looks whether it still moves
 KILL_WAIT_S = 10.0  # a killed process that stays longer hangs in the kernel
 # Ends the child at once if the parent ended before the parent-death signal was set.
 _GUARD = '[ "$PPID" = "$1" ] || exit 70; shift; exec "$@"'
@@ -91,6 +93,7 @@ class _Output:
     """The output of a child so far; `changed` is notified of each line and of the end."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
+    lines: int = 0
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     seen: set[str] = field(default_factory=set)
     ended: bool = False
@@ -213,6 +216,7 @@ class ChildProcess:
                 log.write(line)
                 text = line.decode(errors="replace").rstrip()
                 with self._output.changed:
+                    self._output.lines += 1
                     self._output.tail.append(text)
                     self._output.seen.update(m for m in self._command.markers if m in text)
                     self._output.changed.notify_all()
@@ -229,6 +233,24 @@ class ChildProcess:
         """Return whether one of the command's markers was in its output."""
         with self._output.changed:
             return marker in self._output.seen
+
+    def wait_while_it_moves(self, marker: str, *, quiet_s: float, longest_s: float) -> bool:
+        """Wait until the marker was in its output; return False if it ended or stands still.
+
+        Args:
+            marker: one of the command's.
+            quiet_s: how long it may write nothing.
+            longest_s: how long all of it may take.
+        """
+        began = moved_at = time.monotonic()
+        lines = 0
+        while not self.wait_for(marker, LOOK_S):
+            now = time.monotonic()
+            if self._output.lines != lines:
+                lines, moved_at = self._output.lines, now
+            if not self.is_running or now - moved_at > quiet_s or now - began > longest_s:
+                return False
+        return True
 
     def wait_for(self, marker: str, timeout_s: float) -> bool:
         """Wait until the marker was in its output; return False if it ended or time ran out."""

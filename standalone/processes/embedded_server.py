@@ -3,6 +3,7 @@
 import errno
 import shutil
 import signal
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from standalone.processes.locking import DirectoryLock
 PORT_IN_USE = "Address already in use"
 NO_SPACE = "No space left on device"
 START_TRIES = 25
+# A start takes seconds as a rule; on a machine with twenty times the load that it can bear both
+# servers took minutes and were well. One that lives and writes is waited for; one that hangs is
+# known by its silence.
+QUIET_S = 300.0
+LONGEST_START_S = 1800.0
 # With less, Kafka's memory-mapped indexes fault with errors that do not name the cause.
 LEAST_FREE_BYTES = 32 * 1024 * 1024
 
@@ -148,18 +154,30 @@ class EmbeddedServer(ABC):
             ports = self._ports or self._choose_ports()
             child = self._child = ChildProcess(self._command(ports))
             child.start()
+            began = time.monotonic()
             if self._is_ready(child, ports):
                 self._ports = ports
                 self._lock.describe_owner(
                     child_pid=child.pid, ports=", ".join(str(port) for port in ports)
                 )
                 return
+            late_s = time.monotonic() - began if child.is_running else None
             child.stop(self._stop_signal, self._stop_grace_s)
-            self._judge(child, ports)
+            self._judge(child, ports, late_s)
         raise ServerFailed(f"{self._subject} did not start in {START_TRIES} tries:\n{self.tail()}")
 
-    def _judge(self, child: ChildProcess, ports: tuple[int, ...]) -> None:
-        """Return when another try may help; raise the cause when none can."""
+    def _says(self, child: ChildProcess, marker: str) -> bool:
+        """Wait until a server says so; return False if it ended or stands still."""
+        return child.wait_while_it_moves(marker, quiet_s=QUIET_S, longest_s=LONGEST_START_S)
+
+    def _judge(self, child: ChildProcess, ports: tuple[int, ...], late_s: float | None) -> None:
+        """Return when another try may help; raise the cause when none can.
+
+        Args:
+            child: the server, which has ended.
+            ports: that it was to have.
+            late_s: after how long it was stopped because it was not ready; None: it ended itself.
+        """
         self._check_disk()
         if child.has_said(NO_SPACE):
             raise DiskFull(self._full_disk())
@@ -171,9 +189,12 @@ class EmbeddedServer(ABC):
                 )
             return  # another process took the port first: the next try chooses again
         if not self._may_try_again(child):
-            raise ServerFailed(
-                f"{self._subject} ended with exit code {child.exit_code}:\n{child.tail(30)}"
+            how = (
+                f"ended with exit code {child.exit_code}"
+                if late_s is None
+                else f"was not ready within {late_s:.0f} s and was stopped"
             )
+            raise ServerFailed(f"{self._subject} {how}:\n{child.tail(30)}")
 
     def _may_try_again(self, child: ChildProcess) -> bool:  # noqa: ARG002  # an answer for overriders
         return False

@@ -112,7 +112,7 @@ class DirectoryLock:
         """Write into the lock file who holds it, for the message of a second start."""
         record = json.dumps(asdict(LockHolder(os.getpid(), child_pid, ports))).encode()
         # One write over the old text, so that no reader sees an empty file. JSON allows the blanks.
-        os.pwrite(self.descriptor, record.ljust(200), 0)
+        os.pwrite(self.descriptor, record.ljust(500), 0)
 
     def _owner(self) -> LockHolder | None:
         try:
@@ -148,6 +148,18 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock in this file; the look leaves no trace."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none
+        return False
+    return False
 
 
 def is_alive(pid: int) -> bool:

@@ -225,6 +225,8 @@ class SupervisedProcess:
             else f"{self.name} {_manner(ended.exit_code)} after {ended.ran_s:.1f} s"
         )
         words = self._process.tail() if ended.exit_code is not None else self._problem
+        if ended.exit_code is None and not ended.obstacle and words:
+            how += f" ({words.splitlines()[0].removesuffix(':')})"
         if isinstance(decision, NoRestart):
             last = "" if ended.obstacle else f"\n{_indented(words)}"
             self._set(Status.FAILED, f"{how} and is not started again: {decision.reason}{last}")

@@ -9,7 +9,7 @@ from standalone.supervision.role_process import RoleProcess
 from standalone.supervision.roles import ProcessSpec
 
 MIGRATIONS = ProcessSpec("migrations", ("-m", "migrations"), loads_first=True)
-TIMEOUT_S = 120.0
+TIMEOUT_S = 1200.0  # 2 s as a rule; a machine under load took minutes
 _WRONG = "configuration: "
 
 

@@ -2,12 +2,13 @@
 
 import json
 import signal
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from core.starting import HELD, LOADED
+from core.starting import HELD, LISTENING, LOADED
 from standalone.processes.child_process import ChildProcess, Command
 from standalone.supervision.roles import ProcessSpec, python_command
 
@@ -27,14 +28,24 @@ class RoleProcess:
         environment: all of its environment but how to reach the servers.
         log: the file of its output.
         directory: the folder in which Python finds the packages.
+        listening: the socket that it serves on; None: it binds its own, where it serves.
     """
 
     def __init__(
-        self, role: ProcessSpec, environment: Mapping[str, str], *, log: Path, directory: Path
+        self,
+        role: ProcessSpec,
+        environment: Mapping[str, str],
+        *,
+        log: Path,
+        directory: Path,
+        listening: socket.socket | None = None,
     ) -> None:
+        descriptors = () if listening is None else (listening.fileno(),)
+        self._listening = listening  # closed, its number would soon be that of something else
         self._command = Command(
             name=role.name,
-            argv=python_command(role),
+            argv=(*python_command(role), *(f"{LISTENING}={number}" for number in descriptors)),
+            descriptors=descriptors,
             log=log,
             environment=environment,
             directory=directory,

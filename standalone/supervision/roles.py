@@ -22,6 +22,7 @@ class ProcessSpec:
         environment: its own variables, beside those that all processes get.
         loads_first: whether it may be started before the servers are up, held (`core.starting`).
         serves_people: whether somebody waits for its restart.
+        listens: whether it takes over a socket that listens already (`core.starting`).
     """
 
     name: str
@@ -30,6 +31,7 @@ class ProcessSpec:
     environment: Mapping[str, str] | None = None
     loads_first: bool = False
     serves_people: bool = False
+    listens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def _own(name: str, package: str, *arguments: str) -> ProcessSpec:
         name,
         ("-m", package, *arguments),
         serves_metrics=package == "consumers",
+        listens=package in {"consumers", "ingress"},
         loads_first=True,
     )
 

@@ -55,7 +55,7 @@ class ServerKeepers:
         else:
             self.postgres = EmbeddedPostgres(home, port, plan=ports)
         self.kafka: EmbeddedKafka | EmbeddedCluster = make_kafka(
-            home, plan.cache, plan.settings.kafka_port, size=plan.brokers, plan=ports
+            home, plan.cache, plan.settings.kafka_port, size=plan.brokers, plan=ports, say=say
         )
         servers = tuple(
             SupervisedProcess(
@@ -83,6 +83,11 @@ class ServerKeepers:
     def states(self) -> tuple[ProcessState, ...]:
         """Return the states of all servers."""
         return tuple(keeper.state() for keeper in self.all)
+
+    def waits_for(self) -> str:
+        """Return which servers are not up yet, for a person; empty where all are."""
+        away = [one.state() for one in (*self._brokers, self._primary)]
+        return " and ".join(_described(one) for one in away if one.status is not Status.RUNNING)
 
     def start(self) -> None:
         """Begin with all; return at once."""
@@ -146,6 +151,10 @@ def _reason(keeper: SupervisedProcess) -> str:
     if state.status in {Status.FAILED, Status.STOPPED}:
         return state.problem or f"{keeper.name} was stopped"
     return f"{state.problem} (logs/{keeper.name}.log)"
+
+
+def _described(state: ProcessState) -> str:
+    return f"{state.name} (try {state.restarts + 1})" if state.restarts else state.name
 
 
 def _names(keepers: list[SupervisedProcess]) -> str:

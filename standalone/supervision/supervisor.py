@@ -4,12 +4,10 @@ The supervisor starts processes and imports none of them. It starts a crashed ro
 that cannot be started again, because of a full disk for example, ends everything with the reason.
 """
 
-import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -22,26 +20,14 @@ from standalone.postgres.pair import PostgresPair
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.privacy import close_home
 from standalone.processes.locking import DirectoryLock
-from standalone.processes.policy import LONGEST_DELAY_S, LONGEST_SERVING_DELAY_S
 from standalone.processes.supervised_process import ProcessState, SupervisedProcess
 from standalone.remembered_roots import remember
 from standalone.restore_note import check_whole
-from standalone.supervision.loading import cores, run_in_order
 from standalone.supervision.migrating import MIGRATIONS, migrate
-from standalone.supervision.model_choice import DEMO_MODEL
 from standalone.supervision.plan import StandalonePlan
-from standalone.supervision.role_process import RoleProcess
-from standalone.supervision.roles import (
-    ProcessSpec,
-    SharedConfiguration,
-    all_roles,
-    common_environment,
-    role_environment,
-)
+from standalone.supervision.role_keepers import LOADING_S, RoleKeepers
+from standalone.supervision.roles import SharedConfiguration, common_environment
 from standalone.supervision.server_keepers import ServerKeepers
-
-PROJECT = Path(__file__).parents[2]
-LOADING_S = 60.0  # a process that loads longer, a download for example, no longer holds up others
 
 
 class Supervisor:
@@ -61,11 +47,10 @@ class Supervisor:
         self._servers = ServerKeepers(
             plan, self._home, ports=self._ports, say=say, give_up=self._give_up
         )
-        self._changing = threading.Lock()  # of the roles: held while one is started
-        self._roles: dict[str, SupervisedProcess] = {}
-        self._processes: dict[str, RoleProcess] = {}
-        self._reached: Mapping[str, str] | None = None
-        self._ingress_port = 0
+        self._roles = RoleKeepers(
+            plan, self._home, ports=self._ports, say=say, give_up=self._give_up
+        )
+        self._step = ""
         self._ended = threading.Event()
         self._stopping = threading.Lock()
         self._reason = ""
@@ -109,19 +94,23 @@ class Supervisor:
             ServerFailed: schema or topics could not be made; the message has the output.
         """
         self._servers.start()
-        self._ingress_port = self._ports.choose(self._plan.settings.ingress_port)
-        migrations = self._process(MIGRATIONS, self._early_environment())
+        self._roles.open()
+        environment = self._early_environment()
+        migrations = self._roles.process(MIGRATIONS, environment)
         migrations.start()
         try:
-            roles = self._planned_roles()
+            roles = self._roles.planned()
             early = [role for role in roles if role.loads_first]
-            self._load([partial(migrations.wait_until_loaded, LOADING_S), *self._steps(early)])
+            waiting = partial(migrations.wait_until_loaded, LOADING_S)
+            self._roles.start(early, environment, beside=[waiting])
             self._wait_for_servers()
+            self._step = "the schema and the topics to be made"
             migrate(migrations, self._servers_environment())
         finally:
             migrations.kill()
+            self._step = ""
         self._release()
-        self._load(self._steps([role for role in roles if not role.loads_first]))
+        self._roles.start([role for role in roles if not role.loads_first], environment)
 
     def start_servers(self) -> None:
         """Start Kafka and PostgreSQL side by side and wait for both.
@@ -133,82 +122,29 @@ class Supervisor:
         self._wait_for_servers()
 
     def start_roles(self) -> None:
-        """Start all roles on servers that are up; return at once. From now on each is kept up."""
-        self._ingress_port = self._ports.choose(self._plan.settings.ingress_port)
+        """Start all roles on servers that are up; return at once. From now on each is kept up.
+
+        Raises:
+            PortTaken: there is no port for the ingress.
+        """
+        self._roles.open()
         self._release()
-        self._load(self._steps(self._planned_roles()))
+        self._roles.start(self._roles.planned(), self._early_environment())
 
     def _wait_for_servers(self) -> None:
         self._servers.wait_until_up(self.wait)
         self._describe()
 
-    def _planned_roles(self) -> tuple[ProcessSpec, ...]:
-        if self._plan.roles is not None:
-            return self._plan.roles
-        return all_roles(self._plan.settings.tagging_processes, self._plan.watched)
-
-    def _load(self, steps: Sequence[Callable[[], object]]) -> None:
-        # Tagging may download a model: one more, so that the others go on meanwhile.
-        run_in_order(steps, at_once=max(cores(), self._plan.settings.tagging_processes + 1))
-
-    def _steps(self, roles: Sequence[ProcessSpec]) -> list[Callable[[], object]]:
-        return [partial(self._start_role, role) for role in roles]
-
-    def _start_role(self, role: ProcessSpec, **changed: str) -> None:
-        """Start a role, unless everything ends; return when it has loaded or ended."""
-        environment = role_environment(role, self._early_environment(), self._metrics_port)
-        process = self._process(role, {**environment, **changed})
-
-        def failed(reason: str) -> None:
-            is_first = not keeper.state().restarts and not process.wait_until_loaded(0.0)
-            self._fall_back(role, changed, reason if is_first else "")
-
-        keeper = SupervisedProcess(
-            role.name,
-            process,
-            say=self._say,
-            failed=failed,
-            longest_delay_s=LONGEST_SERVING_DELAY_S if role.serves_people else LONGEST_DELAY_S,
-        )
-        with self._changing:
-            if self._ended.is_set():
-                return
-            self._roles[role.name], self._processes[role.name] = keeper, process
-            if self._reached is not None:
-                process.release(self._reached)
-            keeper.start()
-        with contextlib.suppress(ConfigurationError):  # it was said at the terminal
-            keeper.wait_until_up()
-            process.wait_until_loaded(LOADING_S)
-
-    def _process(self, role: ProcessSpec, environment: Mapping[str, str]) -> RoleProcess:
-        log = self._home / "logs" / f"{role.name}.log"
-        return RoleProcess(role, environment, log=log, directory=PROJECT)
-
     def _release(self) -> None:
-        """Tell the processes where the servers are, those of today and of later."""
+        """Tell the processes where the servers are."""
         self._describe()
-        with self._changing:
-            self._reached = self._servers_environment()
-            for process in self._processes.values():
-                process.release(self._reached)
-
-    def _fall_back(self, role: ProcessSpec, changed: Mapping[str, str], refused: str) -> None:
-        """Tag with the bundled model where weights could not be downloaded; end where refused."""
-        if role.argv[-1] != "tagging" or changed or self._ended.is_set():
-            return
-        if self._plan.model.may_fail:
-            self._say(f"{role.name}: goes on with the bundled demo model")
-            self._start_role(role, TAGGING_MODEL=DEMO_MODEL)
-        elif refused:  # what was named is used or refused: nobody waits for tags that never come
-            self._give_up(refused)
-
-    def _metrics_port(self) -> int:
-        return self._ports.choose(self._plan.settings.metrics_port)
+        self._roles.release(self._servers_environment())
 
     def _describe(self) -> None:
         """Write our ports into the lock file, for the message of a second start."""
-        ports = filter(None, (*self._servers.ports, self._ingress_port))
+        ports = filter(
+            None, (*self._servers.ports, self._roles.port, *self._roles.metrics_ports.values())
+        )
         self._lock.describe_owner(ports=", ".join(map(str, ports)))
 
     # -- while it runs
@@ -227,7 +163,17 @@ class Supervisor:
     def ingress_url(self) -> str:
         """The address of the ingress; its port is 0 before the start."""
         scheme = "https" if self._plan.certificate else "http"
-        return f"{scheme}://{HOST}:{self._ingress_port}"
+        return f"{scheme}://{HOST}:{self._roles.port}"
+
+    def ports(self) -> dict[str, str]:
+        """Return where the processes listen, by their names, for a person."""
+        of_metrics = {name: f"{port}/metrics" for name, port in self._roles.metrics_ports.items()}
+        servers = {**self.kafka.brokers, "postgres": self.postgres}
+        return {
+            **{name: str(server.ports[0]) for name, server in servers.items() if server.ports},
+            **of_metrics,
+            "ingress": str(self._roles.port),
+        }
 
     def environment(self) -> dict[str, str]:
         """Return what roles and commands need to reach the servers, which must be up."""
@@ -236,7 +182,7 @@ class Supervisor:
     def _early_environment(self) -> dict[str, str]:
         shared = SharedConfiguration(
             home=self._home,
-            ingress_port=self._ingress_port or self._plan.settings.ingress_port,
+            ingress_port=self._roles.port or self._plan.settings.ingress_port,
             secrets_key=self._plan.secrets_key,
             archive_roots=self._plan.archive_roots,
             tagging_model=self._plan.model.model,
@@ -249,11 +195,13 @@ class Supervisor:
         database = {"DATABASE_URL": self.postgres.url, "DATABASE_POOLER_URL": "none"}
         return {**database, **self.kafka.environment}
 
+    def waits_for(self) -> str:
+        """Return what a start waits for, for a person; empty where it waits for nothing more."""
+        return self._servers.waits_for() or self._step
+
     def states(self) -> tuple[ProcessState, ...]:
         """Return the states of all processes, servers first."""
-        with self._changing:
-            roles = tuple(self._roles.values())
-        return (*self._servers.states(), *(keeper.state() for keeper in roles))
+        return (*self._servers.states(), *self._roles.states())
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of everything; return False if time ran out.
@@ -268,6 +216,18 @@ class Supervisor:
             raise ConfigurationError(self._reason)
         return True
 
+    def check(self) -> None:
+        """Return while everything is on its way: for who waits for all of it.
+
+        Raises:
+            ConfigurationError: a process is not started again, or all was stopped; the message is
+                the reason.
+        """
+        if self.wait(0.0):
+            raise ConfigurationError("all was stopped")
+        if self._roles.lost:
+            raise ConfigurationError(self._roles.lost[0])
+
     def _give_up(self, reason: str) -> None:
         self._reason = reason
         self._ended.set()
@@ -279,17 +239,17 @@ class Supervisor:
 
         May be called at any moment of the start and more than once, by any thread.
         """
-        with self._changing:
-            self._ended.set()  # no role is started from now on
-            roles = tuple(self._roles.values())
+        self._ended.set()
+        roles = self._roles.close()
         with self._stopping:
             _stop_all(roles)
+            self._roles.stop_listening()
             _stop_all(self._servers.all)
             self._lock.release()
 
     def kill(self) -> None:
         """Kill everything, at the second Ctrl-C. Nothing that was acknowledged is lost."""
-        for keeper in (*tuple(self._roles.values()), *self._servers.all):
+        for keeper in (*self._roles.all, *self._servers.all):
             keeper.kill()
 
 

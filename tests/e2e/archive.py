@@ -25,7 +25,8 @@ from aiokafka.structs import TopicPartition
 from core.messaging.kafka.connection import login_options
 from core.settings import StandaloneSettings
 from schemas.topics import plan_topics
-from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
+from standalone.demo.archive_client import ArchiveClient
+from standalone.demo.kept_keys import Credentials, credentials
 from standalone.environment import cache_directory, inherited
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.kafka.cluster import EmbeddedCluster
@@ -33,8 +34,9 @@ from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
 from standalone.supervision.plan import StandalonePlan
 from standalone.supervision.planning import _secrets_key, allow
+from standalone.supervision.role_keepers import PROJECT
 from standalone.supervision.roles import ProcessSpec
-from standalone.supervision.supervisor import PROJECT, Supervisor
+from standalone.supervision.supervisor import Supervisor
 from tests.command import COMMAND
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart, settings_of
 

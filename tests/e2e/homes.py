@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from standalone.environment import inherited
+from standalone.supervision.role_keepers import PROJECT
 from standalone.supervision.roles import all_roles
-from standalone.supervision.supervisor import PROJECT, Supervisor
+from standalone.supervision.supervisor import Supervisor
 from tests.command import COMMAND
 from tests.e2e.archive import RunningArchive, archive_at, plan_at
 from tests.servers import make_home

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 from standalone.processes.child_process import guarded
-from standalone.supervision.supervisor import PROJECT
+from standalone.supervision.role_keepers import PROJECT
 from tests.command import COMMAND
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import jpeg

@@ -191,6 +191,8 @@ class HostileReceiver:
             while True:
                 request = await self._read_request(conversation)
                 if "/stale" in conversation.paths:
+                    await self._note(request)
+                    self.in_flight -= 1
                     conversation.reset()
                     return
                 conversation.paths.append(request.path)

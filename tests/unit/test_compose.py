@@ -17,6 +17,7 @@ from core.settings import (
     DeliverySettings,
     variables,
 )
+from core.variables import find_unknown
 from core.webhooks.sender import BODY_S
 from ingress.server import DRAIN_TIMEOUT_S
 from standalone.kafka.jars import LOCK_FILE, kafka_version, parse_lock
@@ -86,6 +87,15 @@ def test_every_variable_that_is_asked_for_stands_in_the_env_example() -> None:
     asked = ASKED.findall((ROOT / FILES[0]).read_text(encoding="utf-8"))
 
     assert set(asked) <= set(offered)
+
+
+def test_no_line_of_the_env_example_ends_a_process_that_reads_the_whole_file() -> None:
+    """Compose passes all of `.env` into every container of ours, which refuse foreign names."""
+    known = {name for group in GROUPS for name in variables(group).values()}
+    offered = re.findall(r"^#([A-Z0-9_]+)=", ENV_EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+    asked = ASKED.findall((ROOT / FILES[0]).read_text(encoding="utf-8"))
+
+    assert find_unknown(dict.fromkeys((*offered, *asked), "chosen"), known) == []
 
 
 def test_a_password_may_have_any_characters() -> None:

@@ -7,6 +7,7 @@ round. A webhook in flight is not changed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal, get_args
 from uuid import UUID
 
 from core.storage.delivery import interventions
@@ -15,21 +16,36 @@ from schemas.callback import callback_id_of
 
 MAX_LIMIT = 10_000
 
+#: The states of webhooks that are not under way, as people know them (`query_pages.state_of`).
+State = Literal["waiting", "will_retry", "given_up", "stopped", "delivered"]
+STATES: tuple[State, ...] = get_args(State)
+_KEPT_AS: Mapping[State, str] = {
+    "waiting": "due",
+    "will_retry": "due",
+    "given_up": "dead",
+    "stopped": "dead",
+    "delivered": "delivered",
+}
+_STATE = """CASE WHEN d.state = 'due' AND d.attempt = 0 THEN 'waiting'
+     WHEN d.state = 'due' THEN 'will_retry'
+     WHEN d.state = 'dead' AND d.reason = 'stopped' THEN 'stopped'
+     WHEN d.state = 'dead' THEN 'given_up' ELSE d.state END"""
 # Of each query only the newest round. Locked rows are being sent or redelivered at this moment.
-_MATCHING = """
+# `$1` is what the indexes know, `$2` what was asked for.
+_MATCHING = f"""
 FROM deliveries d
-WHERE d.state = ANY($1::text[])
-  AND ($2::text IS NULL OR d.owner = $2)
-  AND ($3::text IS NULL OR host_of(d.target) = $3)
-  AND ($4::uuid IS NULL OR d.query_id = $4)
-  AND ($5::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) >= $5)
-  AND ($6::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) < $6)
+WHERE d.state = ANY($1::text[]) AND {_STATE} = ANY($2::text[])
+  AND ($3::text IS NULL OR d.owner = $3)
+  AND ($4::text IS NULL OR host_of(d.target) = $4)
+  AND ($5::uuid IS NULL OR d.query_id = $5)
+  AND ($6::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) >= $6)
+  AND ($7::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) < $7)
   AND NOT EXISTS (SELECT FROM deliveries e WHERE e.query_id = d.query_id AND e.round > d.round)
 """
-_COUNT = f"SELECT d.state, count(*) AS n {_MATCHING} GROUP BY d.state"
+_COUNT = f"SELECT {_STATE} AS state, count(*) AS n {_MATCHING} GROUP BY 1"
 _SELECT = f"""
 SELECT d.delivery_id, d.query_id, d.state, d.round {_MATCHING}
-ORDER BY coalesce(d.finished_at, d.created_at), d.delivery_id LIMIT $7 FOR UPDATE SKIP LOCKED
+ORDER BY coalesce(d.finished_at, d.created_at), d.delivery_id LIMIT $8 FOR UPDATE SKIP LOCKED
 """
 
 
@@ -38,14 +54,14 @@ class RedeliveryChoice:
     """Which webhooks to send again; None: all.
 
     Attributes:
-        states: of `dead` (given up), `delivered`, `due` (waiting for a retry: sent at once).
+        states: those in them; what waits is sent at once.
         owner: only this owner's.
         host: all of its targets.
         since: finished, or made, at or after.
         until: finished, or made, before.
     """
 
-    states: Sequence[str] = ("dead",)
+    states: Sequence[State] = ("given_up",)
     owner: str | None = None
     host: str | None = None
     query_id: UUID | None = None
@@ -56,7 +72,8 @@ class RedeliveryChoice:
     def arguments(self) -> tuple[object, ...]:
         """Parameters of the statements."""
         return (
-            list(self.states), self.owner, self.host, self.query_id, self.since, self.until,
+            [_KEPT_AS[state] for state in self.states], list(self.states),
+            self.owner, self.host, self.query_id, self.since, self.until,
         )  # fmt: skip
 
 

@@ -29,9 +29,18 @@ UPDATE target_health SET in_flight = 0, failures = 0, is_half_open = false, open
 WHERE instance = $1 AND (in_flight > 0 OR failures > 0 OR is_half_open
                          OR num_nonnulls(opened_until, paused_until, rated_until) > 0)
 """
+#: Tells whether processes that run leave what is due since `{since}`. Each looks every second, so
+#: that none has room: at the target, for its sender there, for targets as new or as slow, or in
+#: all. Which of these it is they know at the moment of each claim, and keep nowhere.
+LEFT = """
+{since} < now() - interval '3 seconds' AND EXISTS (
+    SELECT FROM heartbeats
+    WHERE role = 'delivery_lanes' AND stopped_at IS NULL
+      AND seen_at > now() - interval '15 seconds')
+"""
 #: Joins to a webhook `d` what it waits for: `w.waits_for`, `w.waits_until`. Of several processes
 #: that which lets it go first counts; what one knew that is gone ends with its own time.
-WAITS = """
+WAITS = f"""
 LEFT JOIN LATERAL (
     SELECT min(coalesce(opened_until, '-infinity')) AS opened_until,
            min(coalesce(paused_until, '-infinity')) AS paused_until,
@@ -47,7 +56,7 @@ LEFT JOIN LATERAL (
         WHEN h.paused_until > greatest(now(), d.next_at) THEN 3
         WHEN d.next_at > now() THEN 4
         WHEN h.rated_until > now() THEN 5
-        WHEN h.is_full THEN 6 END AS number
+        WHEN h.is_full OR {LEFT.format(since="d.next_at")} THEN 6 END AS number
 ) v ON d.state = 'due'
 LEFT JOIN LATERAL (
     SELECT (ARRAY['disabled', 'breaker', 'retry_after', coalesce(d.waits_for, 'schedule'), 'rate',
@@ -55,7 +64,7 @@ LEFT JOIN LATERAL (
            (ARRAY[NULL, h.opened_until, h.paused_until, d.next_at, h.rated_until,
                   NULL])[v.number] AS waits_until
 ) w ON true
-"""
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,16 @@ from datetime import datetime
 
 from core.transaction import Transaction
 
-# The event is written only if the state changes, so that disabling twice has one event.
+# The event is written only if something changes, so that disabling twice has one event. A person's
+# new reason is a change; that of a breaker is none, where the target is held already.
 _DISABLE = """
 WITH changed AS (
     INSERT INTO targets (target, disabled_at, actor, reason) VALUES ($1, now(), $2, $3)
     ON CONFLICT (target) DO UPDATE SET
-        disabled_at = now(), actor = excluded.actor, reason = excluded.reason, changed_at = now()
+        disabled_at = coalesce(targets.disabled_at, now()), actor = excluded.actor,
+        reason = excluded.reason, changed_at = now()
     WHERE targets.disabled_at IS NULL
+       OR excluded.actor <> 'breaker' AND excluded.reason NOT IN ('', targets.reason)
     RETURNING target
 )
 INSERT INTO target_events (target, event, actor, reason)
@@ -21,7 +24,7 @@ SELECT target, 'disabled', $2, $3 FROM changed RETURNING id
 _RESUME = """
 WITH changed AS (
     UPDATE targets SET disabled_at = NULL, actor = $2, reason = $3, changed_at = now()
-    WHERE target = $1 AND disabled_at IS NOT NULL RETURNING target
+    WHERE target = $1 AND (disabled_at IS NOT NULL OR $3 NOT IN ('', reason)) RETURNING target
 )
 INSERT INTO target_events (target, event, actor, reason)
 SELECT target, 'resumed', $2, $3 FROM changed RETURNING id
@@ -57,15 +60,19 @@ class TargetState:
 
 
 async def disable(tx: Transaction, target: str, *, actor: str, reason: str = "") -> bool:
-    """Stop claiming this target's webhooks; return False if it was disabled already.
+    """Stop claiming this target's webhooks; return False if nothing changed.
 
+    Who disables it once more with another reason is noted with it; since when it is disabled stays.
     What is in flight comes to its end. No attempt is charged for the wait.
     """
     return await tx.fetchval(_DISABLE, target, actor, reason) is not None
 
 
 async def resume(tx: Transaction, target: str, *, actor: str, reason: str = "") -> bool:
-    """Let a target's webhooks go on, those first that were due first; False: it was enabled."""
+    """Let a target's webhooks go on, those first that were due first; False: nothing changed.
+
+    Of one that was resumed before another reason is kept; of one that never was disabled nothing.
+    """
     return await tx.fetchval(_RESUME, target, actor, reason) is not None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from core.storage.delivery.target_health import LEFT
 from core.transaction import Transaction
 from schemas.record import Partition
 
@@ -65,7 +66,7 @@ SELECT p.target, p.sender, p.waiting, p.oldest,
             WHEN h.is_half_open THEN 'half_open' ELSE 'open' END AS state,
        CASE WHEN t.target IS NOT NULL THEN 'disabled' WHEN h.is_broken THEN 'breaker'
             WHEN h.is_paused THEN 'retry_after' WHEN h.is_rated THEN 'rate'
-            WHEN h.is_full THEN 'room' END AS waits_for
+            WHEN h.is_full OR {LEFT.format(since="p.oldest")} THEN 'room' END AS waits_for
 FROM pile p LEFT JOIN health h USING (target)
 LEFT JOIN targets t ON t.target = p.target AND t.disabled_at IS NOT NULL
 ORDER BY p.oldest

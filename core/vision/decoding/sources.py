@@ -70,7 +70,7 @@ def opened(data: bytes, limits: sniff.Limits) -> Image.Image:
     try:
         image = _open(kind, data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageUnreadable(f"{kind}: {error}", reason="too_many_pixels") from error
+        raise _too_many_pixels(kind, limits) from error
     except (MemoryError, ImageUnreadable):
         raise
     except Exception as error:  # plugins may raise any exception on hostile headers
@@ -113,7 +113,7 @@ def load(
         prepare(image)
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageUnreadable(str(error), reason="too_many_pixels") from error
+        raise _too_many_pixels(sniff.require_media_type(data), limits) from error
     except (MemoryError, ImageUnreadable):
         raise
     except Exception as error:  # noqa: BLE001 - see `opened`; raised again below
@@ -135,6 +135,14 @@ def load(
             del failure  # it knows this frame, and the frame the pixels: a circle
     image, box = rescued.image, rescued.box
     return LoadedPicture(image, size, box, truncated=rescued.truncated)
+
+
+def _too_many_pixels(kind: str, limits: sniff.Limits) -> ImageUnreadable:
+    """Return the refusal of what the header did not tell; Pillow's words name another limit."""
+    return ImageUnreadable(
+        f"{kind}: a frame of more pixels than the limit of {limits.max_pixels}",
+        reason="too_many_pixels",
+    )
 
 
 def _unreadable(kind: str, error: Exception) -> ImageUnreadable:

@@ -105,7 +105,7 @@ class ShownDelivery(Output):
     delivery_id: UUID = Field(description="The `webhook-id` on the wire.")
     url: str
     target: str
-    state: Literal["due", "leased", "delivered", "dead"]
+    state: QueryState = Field(description="What happens next; a query has that of its newest one.")
     attempt: int
     next_at: datetime | None = None
     waits_for: WaitsFor | None = Field(

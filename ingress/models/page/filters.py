@@ -4,13 +4,19 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from core.storage.finding.orders import Order
 from ingress.http.parameters import moment_of
 from ingress.models.roots import Input, Output, Tag, Words, examples
 from ingress.models.statistics import ShownCamera
-from schemas.query import MAX_TEXT_CHARS
+from schemas.query import MAX_TEXT_CHARS, MinScore
 
 MAX_TAGS = 20
 MAX_PATH_CHARS = 4096
@@ -57,13 +63,10 @@ class ImageFilterText(Input):
         json_schema_extra=_without_default,
     )
     without: Tags = Field((), alias="not", description="With none of these tags.")
-    min_score: float | None = Field(
+    min_score: MinScore | None = Field(
         None,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
         description="Least sum of the confidences of what the text names; without a text, least"
-        " confidence of the tags asked for; without those, of the best tag.",
+        " confidence of the tags asked for, without those of the best tag: then at most 1.",
     )
     since: Moment | None = Field(
         None, alias="from", description="Taken then or later; without a zone it is UTC."
@@ -89,6 +92,14 @@ class ImageFilterText(Input):
     order: Order | None = Field(
         None, description="How they are shown; of no meaning where they are changed."
     )
+
+    @field_validator("min_score")
+    @classmethod
+    def _of_a_tag(cls, given: float | None, info: ValidationInfo) -> float | None:
+        """Refuse a sum where none is made; a text stands before it in the model."""
+        if given is not None and given > 1 and info.data.get("text", "") is None:
+            raise ValueError("without a text it is one tag's confidence, at most 1")
+        return given
 
     def without_order(self) -> "ImageFilterText":
         """Return the same images in the usual order."""

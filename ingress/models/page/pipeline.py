@@ -31,9 +31,14 @@ class ShownStage(Output):
     waiting: int | None = Field(
         description="Pieces of work; of very many only some thousands are counted."
     )
+    unread: int | None = Field(
+        description="Of `waiting`, what lies in the topic and no process has taken over: webhooks"
+        " among it have no target yet. Null: unknown, or the stage has no topic."
+    )
     oldest_waiting_s: float | None = Field(description="Null where nothing waits, or unknown.")
     trend: tuple[float | None, ...] = Field(
-        description="The longest wait in each 15 s of the last 15 min, the present ones last."
+        description="The longest wait in each 15 s of the last 15 min, the present ones last;"
+        " null: it was not measured."
     )
     is_growing: bool = Field(
         description="The oldest waits longer than some seconds ago, and no less work waits;"

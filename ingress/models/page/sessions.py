@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from ingress.models.roots import Input, Output
+from schemas.strict import OfField
 
 #: Longer than any key or code.
 Secret = Annotated[str, StringConstraints(max_length=200)]
@@ -39,7 +40,7 @@ class SignIn(Input):
         if (self.key is None) == (self.code is None):
             raise ValueError("give either `key` or `code`")
         if self.leave is not None and self.code is None:
-            raise ValueError("`leave` goes with `code`")
+            raise OfField("leave", "`leave` goes with `code`")
         return self
 
 

@@ -152,15 +152,3 @@ export function lastOnly(ask) {
     return mine;
   };
 }
-
-const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
-
-/** The same request for a terminal. `$KEY` stands for the key, which this page never has. */
-export function curlOf(method, path, params = {}, body = undefined) {
-  const query = [...queryOf(params)].map(([name, value]) => `--data-urlencode ${quoted(`${name}=${value}`)}`);
-  const parts = ["curl", '-H "X-API-Key: $KEY"'];
-  if (query.length) parts.push("-G", ...query);
-  if (method !== "GET") parts.push("-X", method);
-  if (body !== undefined) parts.push("--json", quoted(JSON.stringify(body)));
-  return [...parts, quoted(location.origin + path)].join(" ");
-}

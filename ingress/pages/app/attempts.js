@@ -2,7 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { countdown, mark, split, reasonText } from "./marks.js";
-import { copyButton } from "./parts.js";
+import { copyButton } from "./dialogs.js";
 import { signatureDialog } from "./signature.js";
 import { clock, date, duration, number, t } from "./words.js";
 
@@ -76,12 +76,11 @@ function response(one) {
 /** What comes next and why not now. */
 function next(one) {
   if (one.state === "delivered") return html`<li class="next">${mark("good", "✓", t("queries.state_delivered"))}</li>`;
-  if (one.state === "dead") {
-    const isStopped = one.reason === "stopped";
-    return html`<li class="next">${isStopped ? mark("quiet", "×", t("queries.state_stopped"))
-      : mark("bad", "■", t("query.given_up", { reason: one.reason ? reasonText(one.reason) : "" }))}</li>`;
+  if (one.state === "stopped") return html`<li class="next">${mark("quiet", "×", t("queries.state_stopped"))}</li>`;
+  if (one.state === "given_up") {
+    return html`<li class="next">${mark("bad", "■", t("query.given_up", { reason: one.reason ? reasonText(one.reason) : "" }))}</li>`;
   }
-  if (one.state === "leased") return html`<li class="next">${mark("note", "▶", t("query.under_way"))}</li>`;
+  if (one.state === "in_flight") return html`<li class="next">${mark("note", "▶", t("query.under_way"))}</li>`;
   const at = one.next_at ?? one.waits_until;
   return html`<li class="next">
     ${mark("warn", "↻", at ? html`${t("query.next", { attempt: one.attempt + 1 })} ${countdown(at)}` : t("queries.state_waiting"))}

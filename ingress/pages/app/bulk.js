@@ -2,9 +2,11 @@
 import { html } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { asJson } from "./filters.js";
-import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
+import { confirmBy, openDialog } from "./dialogs.js";
+import { dated } from "./marks.js";
+import { failure, icon, scopeGate, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
-import { ago, date, duration, knownTags, t, tagName } from "./words.js";
+import { duration, knownTags, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
 const GRACE_S = 12; // what has been deleted can't be undone: the archive waits so long before it begins
@@ -111,7 +113,7 @@ export function recentChanges(after) {
     };
     return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : ""}
       ${changes?.length === 0 ? html`<p class="quiet">${t("bulk.noneRecent")}</p>` : ""}
-      <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small title=${date(one.created_at)}>${ago(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
+      <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small>${dated(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
         ${canUndo(one) ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
   });
 }
@@ -136,7 +138,7 @@ const askTag = (title) => openDialog(title, (close) => html`<form class="row" @s
 
 /** The bar of what can be done with the chosen of these photos. */
 export function bulkBar(photos) {
-  const { isAll, picked } = photos;
+  const { isAll, picked } = photos.choice;
   const total = photos.timeline?.total ?? 0;
   const n = isAll ? total : picked.size;
   const tags = photos.filter?.all ?? [];
@@ -158,7 +160,7 @@ export function bulkBar(photos) {
   };
   return html`<div class="picked-bar row" role="region" aria-label=${t("bulk.title")}>
     <b>${t("bulk.chosen", { n })}</b>
-    <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${() => photos.pickAll()}>${t("bulk.all", { n: total })}</button>`}
+    <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${() => photos.choice.pickAll()}>${t("bulk.all", { n: total })}</button>`}
     ${scopeGate("upload", html`<span class="row">
       ${tag ? html`<button @click=${() => act({ remove_tag: tag })}>${t("bulk.removeNamed", { tag: tagName(tag).text })}</button>` : html`<button @click=${() => withTag("remove_tag")}>${t("bulk.remove_tag")}</button>`}
       <button @click=${() => withTag("add_tag")}>${t("bulk.add_tag")}</button>
@@ -167,6 +169,6 @@ export function bulkBar(photos) {
       ${may("admin") ? html`<button @click=${teach}>${t("bulk.teach")}</button>` : ""}
       <button class="bad" @click=${() => act({ delete: true })}>${t("bulk.delete")}</button>
     </span>`)}</div></details>
-    <button class="bare" aria-label=${t("bulk.clear")} @click=${() => photos.clear()}>${icon("close")}</button>
+    <button class="bare" aria-label=${t("bulk.clear")} @click=${() => photos.choice.clear()}>${icon("close")}</button>
   </div>`;
 }

@@ -32,7 +32,22 @@ export function histogram(counts, { title = "", labelOf } = {}) {
   </figure>`;
 }
 
-/** A line through values of equal steps; null leaves a gap. `textOf` writes a value with its unit. */
+/** Grounds of a line where nothing was measured. */
+function gapsOf(values, x) {
+  const half = x(0.5);
+  const grounds = [];
+  values.forEach((one, at) => {
+    if (one !== null) return;
+    if (at && values[at - 1] === null) grounds.at(-1).to = at;
+    else grounds.push({ from: at, to: at });
+  });
+  return grounds.map(({ from, to }) => {
+    const [left, right] = [Math.max(0, x(from) - half), Math.min(100, x(to) + half)];
+    return svg`<rect class="gap" x=${left.toFixed(1)} width=${(right - left).toFixed(1)} height="24"><title>${t("parts.noSample")}</title></rect>`;
+  });
+}
+
+/** A line through values of equal steps; where one is null nothing was measured. `textOf` writes a value with its unit. */
 export function sparkline(values, { title = "", textOf = number, labelOf = (at) => at + 1, kind = "" } = {}) {
   const known = values.filter((one) => one !== null);
   const most = Math.max(1e-9, ...known);
@@ -41,13 +56,16 @@ export function sparkline(values, { title = "", textOf = number, labelOf = (at) 
   values.forEach((one, at) => {
     if (one === null) return;
     const isStart = at === 0 || values[at - 1] === null;
-    path += `${isStart ? "M" : "L"}${x(at).toFixed(1)} ${(23 - (one / most) * 21).toFixed(1)}`;
+    path += `${isStart ? "M" : "L"}${x(at).toFixed(1)} ${(23 - (one / most) * 21).toFixed(1)}${isStart ? "h0" : ""}`; // one alone is a dot
   });
-  const summary = known.length ? `${title} ${textOf(Math.min(...known))} – ${textOf(most)}` : `${title} ${t("parts.noFigures")}`;
+  const lacking = values.length - known.length;
+  const range = known.length ? `${textOf(Math.min(...known))} – ${textOf(Math.max(...known))}` : t("parts.noFigures");
+  const summary = [title, range, ...(known.length && lacking ? [`(${t("parts.lacking", { n: lacking, of: values.length })})`] : [])].join(" ");
   return html`<figure class="chart spark ${kind}">
     <svg viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label=${summary}>
-      ${svg`<path class="line" d=${path || "M0 23"} vector-effect="non-scaling-stroke"></path>`}
+      ${gapsOf(values, x)}
+      ${svg`<path class="line" d=${path} vector-effect="non-scaling-stroke"></path>`}
     </svg>
-    ${behind([t("parts.time"), t("parts.value")], values.map((one, at) => [labelOf(at), one === null ? "–" : textOf(one)]))}
+    ${behind([t("parts.time"), t("parts.value")], values.map((one, at) => [labelOf(at), one === null ? t("parts.noSample") : textOf(one)]))}
   </figure>`;
 }

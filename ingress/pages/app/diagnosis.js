@@ -25,17 +25,18 @@ export function since(iso, now) {
   return iso ? Math.max(0, (now - Date.parse(iso)) / 1000) : 0;
 }
 
-function halted({ group, topic, partition, reason }) {
-  return { level: "bad", key: "halted", values: { group, topic, partition, reason } };
+function halted({ group, topic, partition, reason, since: from }) {
+  return { level: "bad", key: "halted", values: { group, topic, partition, reason, from } };
 }
 
 function ofStage(stage, doc, now) {
   const waits = { n: stage.waiting ?? 0, oldest: stage.oldest_waiting_s };
-  const values = { stage: stage.name, s: since(stage.since, now), ...waits };
+  const values = { stage: stage.name, s: since(stage.since, now), from: stage.since, ...waits };
   if (stage.state === "silent") {
     return [{ level: "bad", key: "silent", values }];
   }
-  if (stage.state === "stopped") return [{ level: waits.n ? "bad" : "warn", key: "stopped", values }];
+  // Who has never been heard of has no time of its end.
+  if (stage.state === "stopped") return [{ level: waits.n ? "bad" : "warn", key: stage.since ? "stopped" : "never", values }];
   if (stage.state === "halted" && !doc.halted.length) {
     return [{ level: "bad", key: "stage_halted", values: { ...values, detail: stage.detail } }];
   }
@@ -48,10 +49,13 @@ function ofStage(stage, doc, now) {
     : { level: "warn", key: "grows", values }];
 }
 
+const BEAT_S = 6; // the parts of a process are heard of one after the other, every five seconds
+
 /** One process ends, several stages stop: the one where most waits is told, the others are named. */
 function together(found) {
   return found.flatMap((one) => {
-    const same = found.filter(({ key }) => key === one.key && ["silent", "stopped"].includes(key));
+    const isSame = ({ key, values }) => key === one.key && Math.abs(values.s - one.values.s) <= BEAT_S;
+    const same = ["silent", "stopped", "never"].includes(one.key) ? found.filter(isSame) : [one];
     if (same.length < 2) return [one];
     const most = same.reduce((a, b) => (b.values.n > a.values.n ? b : a));
     if (one !== most) return [];
@@ -69,7 +73,7 @@ function blame(targets, total) {
 }
 
 function stuck(one, now) {
-  const values = { role: one.role, instance: one.instance, s: since(one.progressed_at, now) };
+  const values = { role: one.role, instance: one.instance, s: since(one.progressed_at, now), from: one.progressed_at };
   return { level: "bad", key: "stuck", values };
 }
 
@@ -84,5 +88,5 @@ function ofTarget(one) {
 function letters(groups, now) {
   const recent = groups.filter((one) => since(one.newest_at, now) < RECENT_S);
   const n = recent.reduce((sum, one) => sum + one.letters, 0);
-  return n ? [{ level: "note", key: "letters", values: { n, reason: recent[0].reason } }] : [];
+  return n ? [{ level: "note", key: "letters", values: { n, from: recent.map((one) => one.newest_at).sort().at(-1) } }] : [];
 }

@@ -3,8 +3,9 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
-import { busy, letterOf, moment, none, pictureOf, tabs, wordOf } from "./marks.js";
-import { apiButton, emptyState, problemStrip, say, scopeGate, undoToast } from "./parts.js";
+import { busy, dated, letterOf, none, pictureOf, tabs, wordOf } from "./marks.js";
+import { apiButton, problemStrip, say, scopeGate, undoToast } from "./parts.js";
+import { emptyState } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
 
@@ -254,7 +255,7 @@ function decided(one, acts) {
   const { decision } = one;
   const at = one.images.findIndex((image) => image.image_id === decision.keep);
   return html`<p>✓ ${decision.keep === "both" ? t("duplicates.was_both") : t("duplicates.was_kept", { name: letterOf(Math.max(0, at)) })}
-      <span class="quiet">${decision.by} · ${moment(decision.at)}</span></p>
+      <span class="quiet">${decision.by} · ${dated(decision.at)}</span></p>
     ${scopeGate("upload", html`<button type="button" @click=${acts.takeBack}>${t("duplicates.take_back")}</button>`)}`;
 }
 

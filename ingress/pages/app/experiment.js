@@ -3,7 +3,7 @@ import { html, nothing } from "./lit/lit-html.js";
 import { get, send } from "./api.js";
 import { bodyOf } from "./labelset.js";
 import { bar } from "./charts.js";
-import { confidence, thumb } from "./parts.js";
+import { confidence, thumb } from "./pieces.js";
 import { link } from "./routing.js";
 import { number, t, tagName } from "./words.js";
 

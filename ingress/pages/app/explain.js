@@ -1,6 +1,7 @@
 // Why a photo is an answer to some words, or isn't: the same sum that the archive makes.
 import { html, nothing } from "./lit/lit-html.js";
-import { chip, thumb } from "./parts.js";
+import { chip } from "./parts.js";
+import { thumb } from "./pieces.js";
 import { link } from "./routing.js";
 import { has, number, t, tagName } from "./words.js";
 

@@ -1,6 +1,7 @@
 // The bar above the photos: filter, count, order, grid or list.
 import { html, nothing } from "./lit/lit-html.js";
 import { ORDERS, filterChips, hasTags } from "./filters.js";
+import { loadWork } from "./look.js";
 import { apiButton, icon } from "./parts.js";
 import { t } from "./words.js";
 
@@ -10,7 +11,8 @@ export function filterBar(photos) {
   const { filter, timeline, order: chosen, isList } = photos;
   const change = (next) => photos.to({ filter: next });
   const ask = (name) => async () => {
-    const next = await (await import("./filterform.js"))[name](filter);
+    const [form] = await Promise.all([import("./filterform.js"), loadWork()]);
+    const next = await form[name](filter);
     if (next) change(next);
   };
   return html`<div class="row filter-bar">

@@ -2,7 +2,8 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { get, send } from "./api.js";
 import { CHOICES, LISTS, asJson, dayAfter, filterChips, isEmpty, lastDay, without } from "./filters.js";
-import { copyButton, failure, icon, openDialog } from "./parts.js";
+import { copyButton, openDialog } from "./dialogs.js";
+import { failure, icon } from "./parts.js";
 import { reasonOf } from "./tiles.js";
 import { knownTags, percent, t, tagName } from "./words.js";
 

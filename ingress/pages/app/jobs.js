@@ -3,7 +3,8 @@ import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, send } from "./api.js";
 import { mark, pagedDialog, progress, reasonText } from "./marks.js";
-import { confirmBy, problemStrip, scopeGate } from "./parts.js";
+import { confirmBy } from "./dialogs.js";
+import { problemStrip, scopeGate } from "./parts.js";
 import { duration, number, t } from "./words.js";
 
 const ENDED = ["done", "failed", "cancelled"];

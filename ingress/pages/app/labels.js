@@ -5,7 +5,7 @@ import { labelDialog, table } from "./labeltable.js";
 import { outcomeView, preview } from "./experiment.js";
 import { bodyOf, compare, isSame, labelOf, parse, placeOf, textOf } from "./labelset.js";
 import { watch } from "./live.js";
-import { busy, moment, progress } from "./marks.js";
+import { busy, dated, progress } from "./marks.js";
 import { apiButton, problemStrip, say, scopeGate } from "./parts.js";
 import { go, link } from "./routing.js";
 import { duration, number, remember, remembered, setTagNames, t } from "./words.js";
@@ -170,7 +170,7 @@ function screen(state, acts) {
   const { now, problem } = state;
   return html`
     <header class="row spread"><h1>${t("labels.title")}</h1>
-      <span class="row">${now ? html`<span class="quiet">${t("labels.version", { n: now.labels.length, version: String(now.version) })} · ${moment(now.changed_at)}</span>` : nothing}
+      <span class="row">${now ? html`<span class="quiet">${t("labels.version", { n: now.labels.length, version: String(now.version) })} · ${dated(now.changed_at)}</span>` : nothing}
         ${apiButton(() => ({ path: "/labels", cli: "photo-archive labels list --json > labels.json" }))}</span></header>
     ${may("read") ? nothing : scopeGate("read", html`<p>${t("labels.what")}</p>`)}
     ${problem ? problemStrip(problem, now ? null : acts.load) : nothing} ${problem ? faultsOf(problem, state) : nothing}
@@ -242,6 +242,6 @@ function older(state, acts) {
   const sets = kept();
   if (!sets.length) return nothing;
   return html`<section><h2>${t("labels.older")}</h2><p class="quiet">${t("labels.older_note")}</p>
-    <ul>${sets.map((set) => html`<li class="row">${t("labels.version", { n: set.labels.length, version: String(set.version) })} ${moment(set.changedAt)}
+    <ul>${sets.map((set) => html`<li class="row">${t("labels.version", { n: set.labels.length, version: String(set.version) })} ${dated(set.changedAt)}
       ${scopeGate("admin", html`<button type="button" @click=${() => acts.change(set.labels.map(labelOf))}>${t("labels.bring_back")}</button>`)}</li>`)}</ul></section>`;
 }

@@ -2,8 +2,9 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, lastOnly, may, send } from "./api.js";
-import { moment, none, pagedDialog, reasonText } from "./marks.js";
-import { apiButton, confirmBy, problemStrip, say } from "./parts.js";
+import { dated, none, pagedDialog, reasonText } from "./marks.js";
+import { confirmBy } from "./dialogs.js";
+import { apiButton, problemStrip, say } from "./parts.js";
 import { bytes, number, t } from "./words.js";
 
 const PAGE = 20;
@@ -73,7 +74,7 @@ function row(one, acts) {
   return html`<li class="row">
     <strong>${number(one.letters)}</strong>
     <span class="grow">${reasonText(one.reason)} <code>${one.reason}</code>
-      <span class="quiet">${one.topic ?? ""} · ${t("letters.newest")} ${moment(one.newest_at)}</span></span>
+      <span class="quiet">${one.topic ?? ""} · ${t("letters.newest")} ${dated(one.newest_at)}</span></span>
     <span class="row">
       <button type="button" ?disabled=${!may("admin")} @click=${() => look(one)}>${t("letters.look")}</button>
       <button type="button" ?disabled=${!one.topic} @click=${() => acts.sendBack(one)}>${t("letters.send_back", { n: one.letters })}</button>
@@ -94,6 +95,6 @@ function look({ topic, group, reason }) {
 function letter(one) {
   const rows = [[t("letters.key"), one.key ?? none], [t("letters.size"), bytes(one.size_bytes)], [t("letters.group"), one.group], ...Object.entries(one.headers)];
   return html`<details class="card">
-    <summary>${one.topic} · ${one.partition} · ${one.offset} — ${one.detail || one.reason} <span class="quiet">${moment(one.set_aside_at)}</span></summary>
+    <summary>${one.topic} · ${one.partition} · ${one.offset} — ${one.detail || one.reason} <span class="quiet">${dated(one.set_aside_at)}</span></summary>
     <dl>${rows.map(([name, value]) => html`<dt>${name}</dt><dd><code>${value}</code></dd>`)}</dl></details>`;
 }

@@ -2,7 +2,8 @@
 import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get } from "./api.js";
-import { confidence, problemStrip, thumb } from "./parts.js";
+import { problemStrip } from "./parts.js";
+import { confidence, thumb } from "./pieces.js";
 import { link } from "./routing.js";
 import { describe, merged, reasonOf } from "./tiles.js";
 import { bytes, date, t } from "./words.js";
@@ -71,7 +72,7 @@ export class PhotoList {
     render(html`<table class="cards photo-list" aria-busy=${this.isBusy}>
       <thead><tr>${["pick", "picture", "tags", "taken", "file"].map((one) => html`<th scope="col">${t(`photos.column_${one}`)}</th>`)}</tr></thead>
       <tbody>${repeat(this.images, (one) => one.image_id, (one) => html`<tr>
-        <td data-label=${t("photos.column_pick")}><input type="checkbox" .checked=${photos.isAll || photos.picked.has(one.image_id)} aria-label=${t("photos.pickNamed", { name: describe(one) })} @change=${() => photos.toggle(one.image_id)}></td>
+        <td data-label=${t("photos.column_pick")}><input type="checkbox" .checked=${photos.choice.has(one.image_id)} aria-label=${t("photos.pickNamed", { name: describe(one) })} @change=${() => photos.choice.toggle(one.image_id)}></td>
         <td><a href=${link("photos", one.image_id, photos.params)}>${thumb(one, describe(one))}</a></td>
         <td data-label=${t("photos.column_tags")}><span class="row">${one.tags?.length ? one.tags.map(({ tag, score }) => confidence(tag, score)) : html`<span class="chip ${one.status === "failed" ? "bad" : ""}">${one.error ? reasonOf(one.error) : t(`photos.status_${one.status}`)}</span>`}</span></td>
         <td data-label=${t("photos.column_taken")}>${date(one.exif_datetime ?? one.arrived_at)}</td>

@@ -1,16 +1,16 @@
 // The shell: bar, places, search, upload, account; opens the screen that the address names.
 import { html, nothing, render } from "./lit/lit-html.js";
 import * as api from "./api.js";
-import { connection, hush, onConnection, pause, watch } from "./live.js";
-import { languageMenu, loadWorkStyles, themeMenu, wear } from "./look.js";
-import { closeDialogs, failure, icon, openDialog, problemStrip, copyButton, undoToast } from "./parts.js";
+import { connection, hush, onConnection, watch } from "./live.js";
+import { loadWork, wear } from "./look.js";
+import { closeDialogs, icon, problemStrip, undoToast } from "./parts.js";
 import { go, link, onPlace, place } from "./routing.js";
 import * as words from "./words.js";
 
 const { t } = words;
 const PLACES = ["photos", "duplicates", "labels", "queries", "pipeline"];
 const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), query: () => import("./query.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
-const WELL = new Set(["keeps_up", "idle"]);
+const TROUBLES = [["stands", ["halted", "silent", "stopped"]], ["behind", ["grows"]]]; // the worst first
 
 const root = document.getElementById("app");
 const open = new Map(); // what is shown, or kept behind a photo: name -> {section, screen}
@@ -19,6 +19,8 @@ let trouble = null;
 let stage = null;
 let isNoteShown = words.remembered("note") === null;
 let tray = null;
+const noAccount = () => nothing;
+let account = noAccount;
 
 const ONE_OF = { photos: "photo", queries: "query" };
 const nameOf = (here) => (here.id && ONE_OF[here.screen]) || here.screen;
@@ -38,7 +40,7 @@ function shell() {
       </form>
       <button class="filled upload" aria-label=${t("shell.upload")} ?disabled=${!api.may("upload")} title=${api.may("upload") ? nothing : t("parts.needsScope", { scope: "upload" })} @click=${async () => (await uploads()).choose()}>${icon("upload")}<span>${t("shell.upload")}</span></button>
       <button class="bare account" popovertarget="account" aria-label=${t("shell.account")}>${icon("user")}</button>
-      <div id="account" popover class="menu">${account()}</div>
+      <div id="account" popover class="menu" @beforetoggle=${openAccount}>${account()}</div>
     </header>
     <nav class="places" aria-label=${t("shell.places")}>
       <a class="brand" href="#/photos" aria-label=${t("shell.title")}><img src=${new URL("./icon.svg", import.meta.url).pathname} alt="" width="28" height="28"></a>
@@ -82,40 +84,12 @@ function note() {
     <button class="bare" aria-label=${t("parts.close")} @click=${close}>${icon("close")}</button></aside>`;
 }
 
-function account() {
-  const me = api.session();
-  const { state, heardAt } = connection();
-  return html`<h2>${me.owner}</h2>
-    <p class="quiet">${t("shell.scopes", { scopes: me.scopes.join(", ") })}</p>
-    <p class="quiet">${t(`shell.connection_${state}`)}${heardAt ? html` · ${words.ago(new Date(heardAt).toISOString())}` : nothing}</p>
-    <p class="quiet">${t("shell.model", { model: me.instance.model })}</p>
-    <p><label><input type="checkbox" .checked=${state === "paused"} @change=${(event) => pause(event.target.checked)}> ${t("shell.pause")}</label><br>
-      <label><input type="checkbox" .checked=${words.remembered("keys") !== "off"} @change=${(event) => words.remember("keys", event.target.checked ? null : "off")}> ${t("shell.keys")}</label></p>
-    <h3>${t("shell.language")}</h3>${languageMenu(renew)}
-    <h3>${t("shell.theme")}</h3>${themeMenu(shell)}
-    <div class="row">
-      <button @click=${share}>${t("shell.otherDevice")}</button>
-      <button @click=${out}>${t("shell.signOut")}</button>
-    </div>`;
-}
-
-async function share() {
-  try {
-    const { url, expires_at: until } = await api.send("POST", "/session/link");
-    openDialog(t("shell.otherDevice"), () => html`<p>${t("shell.linkNote", { time: words.duration((new Date(until) - Date.now()) / 1000) })}</p><div class="snippet"><pre tabindex="0" role="group" aria-label=${t("shell.otherDevice")}>${url}</pre>${copyButton(url)}</div>`);
-  } catch (problem) {
-    undoToast(failure(problem));
-  }
-}
-
-async function out() {
-  const { forget } = tray ?? {};
-  try {
-    await api.leave();
-    await forget?.();
-  } catch (problem) {
-    undoToast(failure(problem));
-  }
+// Of those who never open it nothing is asked.
+async function openAccount() {
+  if (account !== noAccount) return;
+  const [it] = await Promise.all([import("./account.js"), loadWork()]);
+  account = () => it.account({ renew, shell, tray: () => tray });
+  shell();
 }
 
 function seek(event) {
@@ -125,7 +99,7 @@ function seek(event) {
 }
 
 const uploads = async () => {
-  tray ??= await import("./upload.js");
+  [tray] = await Promise.all([tray ?? import("./upload.js"), loadWork()]);
   tray.mount(document.getElementById("tray"));
   return tray;
 };
@@ -165,7 +139,7 @@ async function show(here) {
   document.getElementById("screens").append(section);
   let module = null;
   try {
-    [module] = await Promise.all([STEPS[name](), ...(name === "photos" ? [] : [words.loadWorkWords(), loadWorkStyles()])]);
+    [module] = await Promise.all([STEPS[name](), ...(name === "photos" ? [] : [loadWork()])]);
     if (mine !== turn && open.get(name) !== entry) return;
     document.getElementById("main").scrollTop = 0;
     const asked = location.hash;
@@ -211,7 +185,7 @@ async function begin() {
     shell();
   }).catch(() => {});
   watch("pipeline", ({ stages }) => {
-    const worst = stages.find((one) => !WELL.has(one.state))?.state ?? null;
+    const [worst = null] = TROUBLES.find(([, states]) => stages.some((one) => states.includes(one.state))) ?? [];
     if (worst === stage) return;
     stage = worst;
     shell();
@@ -228,7 +202,7 @@ function end(problem = null) {
   tray?.unmount();
   tray = null;
   render(nothing, root);
-  import("./signin.js").then(({ askForKey }) => askForKey(root, begin, problem));
+  Promise.all([import("./signin.js"), loadWork()]).then(([{ askForKey }]) => askForKey(root, begin, problem));
 }
 
 function listenForFiles() {
@@ -284,7 +258,7 @@ try {
   if (!api.session()) await (resuming ?? api.resume());
   if (api.session()) begin();
   else end(refused);
-  if (isByLink) undoToast(t("signin.done", { owner: api.session().owner }));
+  if (isByLink) undoToast(t("shell.signedIn", { owner: api.session().owner }));
 } catch (problem) {
   render(html`<main class="door">${problemStrip(problem, () => location.reload())}</main>`, root);
 }

@@ -1,7 +1,8 @@
 // Small pieces of the screens about work: a state, a moment, a dialog that is drawn again.
 import { html, nothing, svg } from "./lit/lit-html.js";
-import { openDialog, problemStrip } from "./parts.js";
-import { ago, date, duration, has, t } from "./words.js";
+import { openDialog } from "./dialogs.js";
+import { problemStrip } from "./parts.js";
+import { ago, date, duration, has, t, time } from "./words.js";
 
 /** A state: a shape, for the eye alone, and a word; the colour comes on top. */
 export const mark = (kind, shape, word) => html`<span class="mark ${kind}" data-shape=${shape}>${word}</span>`;
@@ -12,10 +13,16 @@ export const none = html`<span class="quiet" data-shape="–"></span>`;
 /** How long ago, with the exact time beneath the pointer and for screen readers of `<time>`. */
 export const moment = (iso) => (iso ? html`<time datetime=${iso} title=${date(iso)}>${ago(iso)}</time>` : none);
 
+/** The time of day, and beneath it how long ago that was. */
+export const timed = (iso, now = Date.now()) => (iso ? html`<time datetime=${iso}>${time(iso)}</time> <span class="quiet">${t("parts.ago", { time: duration(Math.max(0, Math.floor((now - Date.parse(iso)) / 1000))) })}</span>` : none);
+
+/** The same in a line of text. */
+export const dated = (iso) => html`<time datetime=${iso}>${time(iso)}</time> (${ago(iso)})`;
+
 /** A time ahead, counting down. */
 export function countdown(iso) {
   const left = Math.ceil((Date.parse(iso) - Date.now()) / 1000);
-  return html`<time datetime=${iso} title=${date(iso)}>${left > 0 ? t("queries.in", { time: duration(left) }) : t("queries.now")}</time>`;
+  return html`<time datetime=${iso} title=${date(iso)}>${left > 0 ? `${t("queries.in", { time: duration(left) })} (${time(iso)})` : t("queries.now")}</time>`;
 }
 
 /** Why, in words: what came of an attempt, or why a photo could not be tagged. */

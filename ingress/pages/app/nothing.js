@@ -1,6 +1,7 @@
 // What Photos shows where there is nothing to show: what to do next.
 import { html, nothing } from "./lit/lit-html.js";
 import { may, session } from "./api.js";
+import { loadWork } from "./look.js";
 import { icon } from "./parts.js";
 import { t } from "./words.js";
 
@@ -11,7 +12,7 @@ export const noMatch = (clear) => html`<div class="empty"><h2>${t("photos.noMatc
 /** The first thing that a newcomer meets: a drop zone, and two more ways in. */
 export function emptyArchive() {
   const base = session().instance.base_url || location.origin;
-  const choose = (asFolder) => import("./upload.js").then((tray) => tray.choose(asFolder));
+  const choose = async (asFolder) => (await Promise.all([import("./upload.js"), loadWork()]))[0].choose(asFolder);
   return html`<div class="empty drop-zone">
     ${icon("upload")}
     <h2>${t("photos.empty")}</h2>

@@ -1,7 +1,7 @@
-// What several screens show: chips, empty states, problems, dialogs, undo.
+// What all screens show: chips, problems, undo.
 import { html, nothing, render, svg } from "./lit/lit-html.js";
-import { curlOf, may } from "./api.js";
-import { duration, has, percent, t, tagName } from "./words.js";
+import { may } from "./api.js";
+import { duration, has, t } from "./words.js";
 
 const ICONS = {
   photos: "M3 5h18v14H3zM3 16l5-5 4 4 3-3 6 5M15 9h.01",
@@ -37,21 +37,6 @@ export const chip = (text, { kind = "", lang = "", remove = null, label = text, 
   ${remove ? html`<button class="bare" aria-label=${t("parts.removeNamed", { name: label })} @click=${remove}>${icon("close")}</button>` : nothing}
 </span>`;
 
-/** A tag with its confidence, in the reader's language. */
-export function confidence(tag, score) {
-  const { text, lang } = tagName(tag);
-  return html`<span class="chip tag"><span lang=${lang}>${text}</span> <b>${percent(score)}</b></span>`;
-}
-
-/** The picture of an image, small; `v` in its link lets the browser keep it. What has none isn't asked for. */
-export function thumb(image, alt = "") {
-  const shape = image.width && image.height ? Math.min(2, Math.max(0.5, image.width / image.height)) : 1;
-  if (image.status === "failed" || image.status === "missing") return html`<span class="thumb gone" role=${alt ? "img" : nothing} aria-label=${alt || nothing}>${icon("warn")}</span>`;
-  return html`<img class="thumb" loading="lazy" decoding="async" alt=${alt} src=${image.links?.thumb ?? `/images/${image.image_id}/thumb`} width=${Math.round(96 * shape)} height="96" @error=${(event) => event.target.classList.add("gone")}>`;
-}
-
-export const emptyState = ({ title, text = "", actions = nothing }) => html`<div class="empty"><h2>${title}</h2>${text ? html`<p>${text}</p>` : nothing}<div class="row">${actions}</div></div>`;
-
 /** A problem in the reader's words; what only the server can say stands behind it in English. */
 export function failure(problem) {
   if (problem?.name === "AbortError") return "";
@@ -80,77 +65,12 @@ export const scopeGate = (scope, template) => (may(scope)
   ? template
   : html`<fieldset class="gate" disabled>${template}<small>${t("parts.needsScope", { scope })}</small></fieldset>`);
 
-export function copyButton(text) {
-  const copy = async (event) => {
-    const button = event.currentTarget;
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = t("parts.copied");
-    } catch {
-      // Clipboards are closed on plain http: select it, so that a key press copies it.
-      getSelection().selectAllChildren(button.previousElementSibling ?? button);
-      button.textContent = t("parts.selected");
-    }
-  };
-  return html`<button @click=${copy}>${t("parts.copy")}</button>`;
-}
-
 /** A button that shows the very request on display as `curl` and, where there is one, as a command. */
-export function apiButton(request) {
-  const show = () => {
-    const { method = "GET", path, params, body, cli } = request();
-    const lines = [["curl", curlOf(method, path, params, body)], ...(cli ? [["photo-archive", cli]] : [])];
-    openDialog(t("parts.api"), () => html`<p>${t("parts.apiNote")}</p>
-      ${lines.map(([name, text]) => html`<h3>${name}</h3><div class="snippet"><pre tabindex="0" role="group" aria-label=${name}>${text}</pre>${copyButton(text)}</div>`)}`);
-  };
-  return html`<button class="quiet-button" aria-label="API" @click=${show}>${icon("code")}<span>API</span></button>`;
-}
-
-let dialogs = 0;
+export const apiButton = (request) => html`<button class="quiet-button" aria-label="API" @click=${async () => (await import("./dialogs.js")).showCommand(request())}>${icon("code")}<span>API</span></button>`;
 
 export function closeDialogs() {
   for (const one of document.querySelectorAll("dialog[open]")) one.close();
 }
-
-/** Opens a dialog; `template(close)` gives its content, `close(value)` ends it. Resolves to the value. */
-export function openDialog(title, template, { kind = "" } = {}) {
-  const dialog = document.createElement("dialog");
-  dialog.className = kind;
-  const id = `dialog-${(dialogs += 1)}`;
-  let value = null;
-  const close = (given = null) => {
-    value = given;
-    dialog.close();
-  };
-  const draw = () => render(html`<header class="row spread"><h2 id=${id}>${title}</h2><button class="bare" aria-label=${t("parts.close")} @click=${() => close()}>${icon("close")}</button></header>
-    <div class="dialog-body">${template(close, draw)}</div>`, dialog);
-  dialog.setAttribute("aria-labelledby", id);
-  draw();
-  document.body.append(dialog);
-  let isBeside = false; // the press began beside the dialog: its own edge, and a drag that ends outside, close nothing
-  const lies = ({ target, clientX: x, clientY: y }) => {
-    const { left, right, top, bottom } = dialog.getBoundingClientRect();
-    return target === dialog && (x < left || x > right || y < top || y > bottom);
-  };
-  dialog.addEventListener("pointerdown", (event) => {
-    isBeside = lies(event);
-  });
-  dialog.addEventListener("click", (event) => isBeside && lies(event) && close());
-  dialog.showModal();
-  dialog.querySelector("[autofocus]")?.focus();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(value);
-    });
-  });
-}
-
-/** Asks once, with the count; resolves to whether it shall be done. */
-export const confirmBy = (text, count = null, { action = t("parts.yes"), kind = "bad" } = {}) => openDialog(
-  count === null ? t("parts.sure") : t("parts.sureOf", { n: count }),
-  (close) => html`<p>${text}</p><div class="row end"><button autofocus @click=${() => close(false)}>${t("parts.no")}</button><button class="filled ${kind}" @click=${() => close(true)}>${action}</button></div>`,
-).then(Boolean);
 
 const TOAST_MS = 12_000;
 

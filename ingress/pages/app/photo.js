@@ -7,11 +7,13 @@ import { explained } from "./explain.js";
 import { filterOf } from "./filters.js";
 import { watch } from "./live.js";
 import { bar } from "./charts.js";
-import { apiButton, chip, failure, icon, problemStrip, scopeGate, thumb, undoToast } from "./parts.js";
+import { dated } from "./marks.js";
+import { neighboursOf } from "./neighbours.js";
+import { apiButton, chip, failure, icon, problemStrip, scopeGate, undoToast } from "./parts.js";
+import { thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { describe, reasonOf } from "./tiles.js";
-import { Timeline, shown } from "./timeline.js";
-import { ago, bytes, date, duration, has, knownTags, number, percent, t, tagName } from "./words.js";
+import { bytes, date, duration, has, knownTags, number, percent, t, tagName } from "./words.js";
 
 export async function open(root, place) {
   const screen = new Photo(root);
@@ -86,26 +88,13 @@ class Photo {
     }
   }
 
-  // The list that this photo was opened from knows its neighbours; an address alone asks for it.
   async neighbours() {
     const { id, image } = this;
-    if (!image) return;
-    const filter = filterOf(this.params);
-    let { timeline } = shown;
-    if (JSON.stringify(timeline?.filter) !== JSON.stringify(filter)) timeline = await new Timeline(filter).load(this.abort.signal);
-    if (id !== this.id) return;
-    if (timeline !== shown.timeline) Object.assign(shown, { timeline, index: -1 });
-    // A date in the future doesn't count: the archive goes by the arrival then.
-    const months = [image.exif_datetime?.slice(0, 7).replace(":", "-"), image.arrived_at.slice(0, 7)].filter(Boolean);
-    const near = shown.index >= 0 ? [shown.index, shown.index + 1, shown.index - 1] : [];
-    let index = -1;
-    for (const at of near) if (index < 0 && (await timeline.idAt(at)) === id) index = at;
-    for (const month of months) if (index < 0) index = await timeline.placeOf(id, month);
-    if (id !== this.id || index < 0) return;
-    shown.index = index;
-    this.at = { index, of: timeline.total };
-    this.around = await Promise.all([timeline.idAt(index - 1), timeline.idAt(index + 1)]);
-    if (id === this.id) this.draw();
+    const found = image && await neighboursOf(image, filterOf(this.params), this.abort.signal);
+    if (!found || id !== this.id) return;
+    this.at = { index: found.index, of: found.total };
+    this.around = found.around;
+    this.draw();
   }
 
   key(event) {
@@ -289,7 +278,7 @@ class Photo {
       if (query.finished_at) steps.push({ at: query.finished_at, text: html`${sent(query)} ${asked}` });
     }
     steps.sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
-    return html`<section class="card"><h2>${t("photo.thread")}</h2><ol class="thread">${steps.map(({ at, text }, nth) => html`<li><time datetime=${at} title=${date(at)}>${ago(at)}</time> · ${text}
+    return html`<section class="card"><h2>${t("photo.thread")}</h2><ol class="thread">${steps.map(({ at, text }, nth) => html`<li>${dated(at)} · ${text}
       ${nth ? html`<span class="quiet">+${duration((Date.parse(at) - Date.parse(steps[nth - 1].at)) / 1000)}</span>` : nothing}</li>`)}
       ${image.status === "accepted" || image.waits_for ? html`<li>… ${t(image.waits_for ? "photos.waitsApart" : "photos.status_accepted")}</li>` : nothing}</ol></section>`;
   }

@@ -1,18 +1,19 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
+import { Choice } from "./choosing.js";
 import { ORDERS, filterOf, hasTags, isEmpty } from "./filters.js";
 import { emptyArchive, noMatch } from "./nothing.js";
 import { filterBar } from "./filterbar.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
-import { failure, problemStrip, say, undoToast } from "./parts.js";
+import { loadWork } from "./look.js";
+import { problemStrip, say } from "./parts.js";
 import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords, made } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
-import { loadWorkWords, t } from "./words.js";
+import { t } from "./words.js";
 
-const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const SOON_MS = 100; // several photos that come together are looked at once
 const PAUSE_MS = 1200; // while photos come all the time, it is looked so often, or a third of the time
 
@@ -26,8 +27,7 @@ class Photos {
   constructor(root) {
     this.root = root;
     this.scroller = document.getElementById("main");
-    this.picked = new Set();
-    this.isAll = false;
+    this.choice = new Choice(this);
     this.filter = null;
     this.words = new TileWords((ids) => this.grid.rewrite(ids));
     this.head = made("div", "photos-head", root);
@@ -40,8 +40,8 @@ class Photos {
       host: this.host,
       words: this.words,
       hrefOf: (id) => link("photos", id, this.params),
-      isPicked: (id) => this.isAll || this.picked.has(id),
-      onPick: (tile, isRange) => this.pick(tile, isRange),
+      isPicked: (id) => this.choice.has(id),
+      onPick: (tile, isRange) => this.choice.pick(tile, isRange),
       onView: () => {
         if (this.grid.tiles.size) this.root.ariaBusy = "false";
         this.scrubber.follow();
@@ -54,7 +54,7 @@ class Photos {
     this.scrubber = new Scrubber(this.side, this.grid);
     this.grid.onRest = () => this.scrubber.measure();
     this.stops = [watch("images", (data, about) => this.hear(data, about))];
-    root.addEventListener("keydown", (event) => event.key === "Escape" && (this.picked.size || this.isAll) && this.clear());
+    root.addEventListener("keydown", (event) => event.key === "Escape" && this.choice.isAny && this.choice.clear());
   }
 
   close() {
@@ -91,7 +91,7 @@ class Photos {
     if (key === this.key) return this.draw();
     const isOther = this.filter !== null;
     Object.assign(this, { key, filter, order, isList, problem: null });
-    this.clear();
+    this.choice.clear();
     if (isOther) this.scroller.scrollTop = 0;
     await this.load();
   }
@@ -123,7 +123,7 @@ class Photos {
     if (this.isClosed) return;
     this.#take(timeline);
     if (this.isList) {
-      const { PhotoList } = await import("./list.js");
+      const [{ PhotoList }] = await Promise.all([import("./list.js"), loadWork()]);
       if (timeline !== this.timeline) return;
       this.list ??= new PhotoList(this.body, this);
       this.list.open(this.filter, this.order);
@@ -185,14 +185,14 @@ class Photos {
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
-      const { id, month } = focused ?? {};
+      const { id, month, index: was } = focused ?? {};
       if (this.list) {
         this.#take(next);
         return await this.list?.again(); // it went where nothing is left
       }
       await this.#show(next, anchor);
       if (hasFocus) {
-        const index = await next.placeOf(id, month);
+        const index = await next.placeOf(id, month, before.sections[before.sectionOf(was)].part);
         if (index >= 0) await this.grid.reveal(index);
       }
       if (next.total > before.total) say(t("photos.came", { n: next.total - before.total }));
@@ -223,64 +223,10 @@ class Photos {
   async #keep(before, next) {
     const anchor = this.grid.anchor();
     if (!anchor) return null;
-    const { month } = before.sections[before.sectionOf(anchor.index)];
+    const { month, part } = before.sections[before.sectionOf(anchor.index)];
     const id = await before.idAt(anchor.index);
-    const index = id ? await next.placeOf(id, month) : -1;
+    const index = id ? await next.placeOf(id, month, part) : -1;
     return index < 0 ? anchor : { ...anchor, index };
-  }
-
-  // Selecting
-
-  async pick(tile, isRange) {
-    if (this.isAll) return this.notAll();
-    const { timeline, last } = this;
-    try {
-      // Places move when photos come: the one that was picked last is looked for.
-      const from = isRange && last ? await timeline.placeOf(last.id, last.month) : -1;
-      if (from >= 0 && Math.abs(tile.index - from) >= MOST_PICKED) return undoToast(t("photos.tooMany", { n: MOST_PICKED }));
-      if (from >= 0) for (const id of await timeline.range(from, tile.index)) this.picked.add(id);
-      else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
-    } catch (problem) {
-      return undoToast(failure(problem));
-    }
-    this.last = { id: tile.id, month: tile.month };
-    return this.chosen();
-  }
-
-  toggle(id) {
-    if (this.isAll) return this.notAll();
-    if (!this.picked.delete(id)) this.picked.add(id);
-    return this.chosen();
-  }
-
-  // No filter says "all but this one": whoever takes one away must not have it changed with the others.
-  notAll() {
-    this.clear();
-    undoToast(t("photos.notAll"));
-  }
-
-  /** What a change was asked for is chosen no longer; what was chosen beside it, or since, stays. */
-  unpick({ ids }) {
-    if (!ids && this.isAll) {
-      this.isAll = false;
-      this.picked.clear();
-    }
-    for (const id of ids ?? []) this.picked.delete(id);
-    return this.redraw();
-  }
-
-  get many() {
-    return this.isAll ? this.timeline?.total ?? 0 : this.picked.size;
-  }
-
-  pickAll() {
-    this.isAll = true;
-    this.chosen();
-  }
-
-  chosen() {
-    this.redraw();
-    say(t("photos.chosen", { n: this.many }));
   }
 
   redraw() {
@@ -289,23 +235,16 @@ class Photos {
     return this.drawFoot();
   }
 
-  clear() {
-    this.picked.clear();
-    this.isAll = false;
-    this.last = undefined;
-    return this.redraw();
-  }
-
   /** A change is under way: the bar that was pressed goes, and the keys go on from the photo they were on. */
   async begun(filter) {
-    await this.unpick(filter);
+    await this.choice.drop(filter);
     this.#focus();
   }
 
   /** A change has come to its end, or was taken back; `gone` names the photos that it deleted. */
   async changed(gone = { ids: [] }) {
     if (this.isClosed) return;
-    this.unpick(gone);
+    this.choice.drop(gone);
     this.words.known.clear();
     await this.look({ isChanged: true });
     this.#focus();
@@ -339,11 +278,11 @@ class Photos {
     } else if (!this.isList) render(nothing, this.body);
   }
 
-  bulk = async () => (await Promise.all([import("./bulk.js"), loadWorkWords()]))[0];
+  bulk = async () => (await Promise.all([import("./bulk.js"), loadWork()]))[0];
 
   async drawFoot() {
-    if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
+    if (!this.choice.isAny) return render(nothing, this.foot);
     const { bulkBar } = await this.bulk();
-    return render(this.many ? bulkBar(this) : nothing, this.foot);
+    return render(this.choice.many ? bulkBar(this) : nothing, this.foot);
   }
 }

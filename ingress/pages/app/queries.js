@@ -1,11 +1,13 @@
 // Queries: what was asked, where each answer stands, and sending answers again.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { curlOf, get, may, send, session } from "./api.js";
+import { get, may, send, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
-import { busy, countdown, mark, moment, none } from "./marks.js";
-import { apiButton, copyButton, emptyState, problemStrip, scopeGate } from "./parts.js";
+import { busy, countdown, mark, none, timed } from "./marks.js";
+import { copyButton, curlOf } from "./dialogs.js";
+import { apiButton, problemStrip, scopeGate } from "./parts.js";
+import { emptyState } from "./pieces.js";
 import { redeliverDialog } from "./redeliver.js";
 import { go, link } from "./routing.js";
 import { number, t } from "./words.js";
@@ -168,7 +170,7 @@ function list({ rows }) {
       <td data-label=${t("queries.col_state")}>${stateOf(row)}</td>
       <td data-label=${t("queries.col_host")}>${row.host ?? none}</td>
       <td class="number" data-label=${t("queries.col_attempts")}>${number(row.attempts ?? 0)}</td>
-      <td data-label=${t("queries.col_accepted")}>${row.accepted_at ? moment(row.accepted_at) : nothing}</td></tr>`)}</tbody>
+      <td data-label=${t("queries.col_accepted")}>${timed(row.accepted_at)}</td></tr>`)}</tbody>
   </table>`;
 }
 

@@ -5,7 +5,9 @@ import { deliveryView } from "./attempts.js";
 import { lemmaChips } from "./explain.js";
 import { watch } from "./live.js";
 import { busy, mark, reasonText, wordsOf } from "./marks.js";
-import { apiButton, confidence, confirmBy, problemStrip, say, scopeGate } from "./parts.js";
+import { confirmBy } from "./dialogs.js";
+import { apiButton, problemStrip, say, scopeGate } from "./parts.js";
+import { confidence } from "./pieces.js";
 import { stateOf } from "./queries.js";
 import { go, link } from "./routing.js";
 import { clock, date, duration, number, t } from "./words.js";
@@ -150,7 +152,7 @@ function thread(query) {
       steps.push({ at: one.started_at, text: t("query.step_attempt", { n: one.attempt }) });
     }
     if (delivery.finished_at) {
-      steps.push({ at: delivery.finished_at, text: t(delivery.state === "delivered" ? "queries.state_delivered" : delivery.reason === "stopped" ? "queries.state_stopped" : "queries.state_given_up") });
+      steps.push({ at: delivery.finished_at, text: t(`queries.state_${delivery.state}`) });
     }
   }
   steps.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));

@@ -5,14 +5,13 @@ import { dialog } from "./marks.js";
 import { apiButton, problemStrip, say } from "./parts.js";
 import { number, t } from "./words.js";
 
-const OF_STATE = { given_up: "dead", will_retry: "due", waiting: "due", delivered: "delivered", stopped: "dead" };
-const STATES = ["dead", "due", "delivered"];
+const STATES = ["given_up", "stopped", "will_retry", "waiting", "delivered"];
 const MOST = 10_000;
 
 /** Show the dialog, filled with what of the list's filter a redelivery knows. */
 export function redeliverDialog(filter, after) {
   const state = {
-    states: new Set([OF_STATE[filter.state] ?? "dead"]),
+    states: new Set([STATES.includes(filter.state) ? filter.state : "given_up"]),
     host: filter.host ?? "", since: filter.from ?? null, until: filter.to ?? null,
     counted: null, done: null, problem: null, isBusy: false, key: crypto.randomUUID(),
   };
@@ -66,14 +65,14 @@ function view(state, { ask, change, body, filter }) {
     ${filter.text || filter.outcome ? html`<p class="warn">${t("redeliver.not_by_text")}</p>` : nothing}
     <fieldset><legend>${t("redeliver.which")}</legend>${STATES.map((one) => html`<label>
       <input type="checkbox" .checked=${state.states.has(one)} @change=${change((box) =>
-        box.checked ? state.states.add(one) : state.states.delete(one))}> ${t(`redeliver.${one}`)}</label>`)}</fieldset>
+        box.checked ? state.states.add(one) : state.states.delete(one))}> ${t(`queries.state_${one}`)}${one === "delivered" ? html` (${t("redeliver.as_new")})` : nothing}</label>`)}</fieldset>
     <label>${t("redeliver.host")} <input maxlength="253" .value=${state.host}
       @input=${change((field) => (state.host = field.value.trim()))}></label>
     ${state.since || state.until ? html`<p class="quiet">${t("redeliver.dates")}</p>` : nothing}
     ${state.problem ? problemStrip(state.problem) : nothing}
     ${state.done !== null ? html`<p class="good" role="status">✓ ${t("redeliver.done", { n: state.done })}</p>`
       : sum === null ? nothing : html`<p role="status">${sum ? t("redeliver.matches", { n: sum }) : t("redeliver.nothing")}
-        ${Object.entries(state.counted).map(([one, count]) => html`<br>${number(count)} · ${t(`redeliver.${one}`)}`)}</p>`}
+        ${Object.entries(state.counted).map(([one, count]) => html`<br>${number(count)} · ${t(`queries.state_${one}`)}`)}</p>`}
     <span class="row">
       <button type="button" ?disabled=${state.isBusy || !state.states.size} @click=${() => ask(true)}>${t("redeliver.count")}</button>
       <button type="button" class="filled" ?disabled=${state.isBusy || !n || state.done !== null} @click=${() => ask(false)}>

@@ -1,8 +1,10 @@
 // The way in: by key, or by a link with a code that works once.
 import { html, render } from "./lit/lit-html.js";
 import { enter, get } from "./api.js";
-import { languageMenu, themeMenu } from "./look.js";
-import { confirmBy, problemStrip } from "./parts.js";
+import { loadWork } from "./look.js";
+import { languageMenu, themeMenu } from "./menus.js";
+import { confirmBy } from "./dialogs.js";
+import { problemStrip } from "./parts.js";
 import { t } from "./words.js";
 
 /**
@@ -24,6 +26,7 @@ export async function takeCode() {
 
 async function instead(code) {
   try {
+    await loadWork();
     const { owner } = await get("/session");
     if (await confirmBy(t("signin.isOther", { owner }), null, { action: t("signin.leave"), kind: "" })) await enter({ code, leave: true });
   } catch (problem) {

@@ -2,7 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, lastOnly, may, send } from "./api.js";
-import { dialog, mark, moment, none } from "./marks.js";
+import { dialog, mark, none, timed } from "./marks.js";
 import { problemStrip, say, scopeGate } from "./parts.js";
 import { duration, number, t } from "./words.js";
 
@@ -10,9 +10,9 @@ const MARKS = {
   open: ["good", "✓"], half_open: ["warn", "◐"], broken: ["bad", "■"], disabled: ["warn", "‖"],
 };
 
-/** Return the targets as a part of the page: `take(the ten that hold most)` and `view()`. */
+/** Return the targets as a part of the page: `take(the ten that hold most, the stage of deliveries)` and `view()`. */
 export function targetList(draw) {
-  const state = { top: [], all: null, q: "", isComplete: true, problem: null };
+  const state = { top: [], before: 0, elsewhere: 0, all: null, q: "", isComplete: true, problem: null };
   const look = lastOnly(() => get("/targets", state.q ? { q: state.q } : {}));
   const load = async () => {
     try {
@@ -32,7 +32,11 @@ export function targetList(draw) {
     },
     change: (target, verb) => change(target, verb, load),
   };
-  const take = (top) => Object.assign(state, { top });
+  const take = (top, stage) => {
+    const before = stage?.unread ?? 0;
+    const listed = top.reduce((sum, one) => sum + one.waiting, 0);
+    Object.assign(state, { top, before, elsewhere: Math.max(0, (stage?.waiting ?? 0) - before - listed) });
+  };
   return { take, view: () => view(state, acts) };
 }
 
@@ -45,7 +49,9 @@ function view(state, acts) {
       <thead><tr>${["target", "state", "waiting", "oldest", "flight", "p99", "last", "act"].map(
         (key) => html`<th scope="col">${t(`targets.col_${key}`)}</th>`)}</tr></thead>
       <tbody>${repeat(rows, (one) => one.target, (one) => row(one, acts))}</tbody>
-    </table>` : html`<p class="quiet">${t(state.q ? "targets.no_match" : "targets.none")}</p>`}
+    </table>` : html`<p class="quiet">${t(state.q ? "targets.no_match" : may("admin") ? "targets.none" : "targets.none_own")}</p>`}
+    ${state.before ? html`<p>${t("targets.before", { n: state.before })}</p>` : nothing}
+    ${state.elsewhere && !state.all ? html`<p class="quiet">${t(may("admin") ? "targets.elsewhere" : "targets.of_others", { n: state.elsewhere })}</p>` : nothing}
     ${state.isComplete ? nothing : html`<p class="quiet">${t("targets.more")}</p>`}
     ${scopeGate("admin", html`<form class="row" @submit=${acts.find}>
       <label>${t("targets.find")} <input name="q" type="search" maxlength="253"></label>
@@ -71,7 +77,7 @@ function row(one, acts) {
     ${cell("oldest", seconds(one.oldest_waiting_s))}
     ${cell("flight", (one.cap ?? null) === null ? none : `${number(one.in_flight)} / ${number(one.cap)}`)}
     ${cell("p99", (one.p99_ms ?? null) === null ? none : duration(one.p99_ms / 1000))}
-    ${cell("last", html`${one.last_ok_at ? moment(one.last_ok_at) : none}
+    ${cell("last", html`${timed(one.last_ok_at)}
       ${one.last_error ? html`<span class="quiet">${one.last_error}</span>` : nothing}`)}
     ${cell("act", one.state !== "disabled"
       ? html`<button type="button" ?disabled=${!may("admin")} @click=${() => acts.change(one.target, "disable")}>${t("targets.disable")}</button>`

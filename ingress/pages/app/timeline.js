@@ -1,7 +1,7 @@
 // The archive by month: how many photos each has, and of the months in sight compact columns.
 import { get, getBytes } from "./api.js";
 
-const PART = 6000; // photos of a full part, as the archive cuts them
+export const PART = 6000; // photos of a full part, as the archive cuts them
 const KEPT = 24; // parts in memory: 22 bytes a photo, 132 kB a full part
 const HEAD = 16;
 export const EXCLUDED = 16;
@@ -53,6 +53,7 @@ export class Timeline {
   constructor(filter) {
     this.filter = filter;
     this.sections = [];
+    this.firsts = new Map(); // month -> its first section
     this.total = 0;
     this.isExact = true;
     this.known = new Map(); // section -> Columns, the last used last
@@ -67,6 +68,7 @@ export class Timeline {
     for (const { month, images, mean_ratio: ratio, parts } of found.months) {
       const size = Math.ceil(images / Math.max(1, parts));
       const full = parts > 1 ? PART : size;
+      this.firsts.set(month, this.sections.length);
       for (let part = 0; part < parts; part += 1) {
         const count = Math.max(0, Math.min(full, images - part * full));
         this.sections.push({ month, part, parts, start, count, images, ratio: ratio || 1.33 });
@@ -147,10 +149,16 @@ export class Timeline {
     return place < columns.n ? columns.id(place) : null;
   }
 
-  /** The place of a photo of a month in the whole timeline, or -1. */
-  async placeOf(id, month) {
-    for (let at = 0; at < this.sections.length; at += 1) {
-      if (this.sections[at].month !== month) continue;
+  /**
+   * The place of a photo of a month in the whole timeline, or -1. Looked through are the parts that are here, then
+   * those around the one where it may be: what came meanwhile moves it on, and what went moves it back.
+   */
+  async placeOf(id, month, part = 0) {
+    const first = this.firsts.get(month);
+    if (first === undefined) return -1;
+    const away = (at) => Math.abs(at - first - part) + (this.known.has(at) ? 0 : this.sections.length);
+    const order = Array.from({ length: this.sections[first].parts }, (_, nth) => first + nth).sort((a, b) => away(a) - away(b) || b - a);
+    for (const at of order) {
       const found = (await this.columns(at, { isNeeded: true })).indexOf(id);
       if (found >= 0) return this.sections[at].start + found;
     }

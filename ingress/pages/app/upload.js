@@ -2,7 +2,9 @@
 import { html, nothing, render } from "./lit/lit-html.js";
 import { get, session } from "./api.js";
 import { watch } from "./live.js";
-import { confidence, confirmBy, icon, say } from "./parts.js";
+import { confirmBy } from "./dialogs.js";
+import { icon, say } from "./parts.js";
+import { confidence } from "./pieces.js";
 import { link } from "./routing.js";
 import { forgetFiles, keptFiles } from "./remembering.js";
 import { Sending } from "./sending.js";

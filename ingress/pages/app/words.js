@@ -35,7 +35,8 @@ export function loadWorkWords() {
 async function use(wanted) {
   const [first, work] = FILES[wanted];
   const loaded = await Promise.all([first(), isWhole ? work() : { words: {} }]);
-  words = Object.assign({}, ...loaded.map((one) => one.words));
+  words = {};
+  for (const [section, texts] of loaded.flatMap((one) => Object.entries(one.words))) words[section] = { ...words[section], ...texts };
   code = wanted;
   place = navigator.languages.find((one) => one.slice(0, 2) === wanted) ?? wanted;
   plurals = new Intl.PluralRules(code);
@@ -89,8 +90,9 @@ export const number = (n, options = DIGITS) => format(Intl.NumberFormat, options
 export const percent = (x) =>
   number(x, { style: "percent", maximumFractionDigits: x > 0 && x < 0.01 ? 1 : 0 });
 
+// A figure and its unit stay on one line.
 const unit = (n, name, digits = 0) =>
-  number(n, { style: "unit", unit: name, unitDisplay: name === "byte" ? "long" : "short", maximumFractionDigits: digits });
+  number(n, { style: "unit", unit: name, unitDisplay: name === "byte" ? "long" : "short", maximumFractionDigits: digits }).replace(" ", "\u00a0");
 
 const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 export function bytes(n) {
@@ -108,7 +110,7 @@ export function duration(s) {
   const at = steps.findIndex(([, size]) => s >= size);
   const [[large, size], small] = [steps[at], steps[at + 1]];
   const rest = small && Math.floor((s % size) / small[1]);
-  return unit(Math.floor(s / size), large) + (rest ? ` ${unit(rest, small[0])}` : "");
+  return unit(Math.floor(s / size), large) + (rest ? `\u00a0${unit(rest, small[0])}` : "");
 }
 
 /** Dates come as ISO with a zone, or as EXIF writes them: the camera's own clock, without one. */
@@ -129,8 +131,12 @@ function shown(text, options) {
 }
 export const date = (text) => shown(text, MINUTE);
 export const day = (text) => shown(text, DAY);
-export const clock = (text) =>
-  shown(text, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+const SECOND = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const DATED = { day: "numeric", month: "short", ...SECOND };
+
+/** The time of day; of another day than today with its date. */
+export const time = (text, more = {}) => shown(text, { ...(day(text) === day(new Date().toISOString()) ? SECOND : DATED), ...more });
+export const clock = (text) => time(text, { fractionalSecondDigits: 3 });
 export const month = (text) =>
   format(Intl.DateTimeFormat, { month: "long", year: "numeric", timeZone: "UTC" })
     .format(new Date(`${text}-01T00:00Z`));

@@ -153,7 +153,8 @@ def host_of_target(target: str) -> str:
 
 def _delivery(delivery: DeliveryStatus) -> ShownDelivery:
     next_at = delivery.next_at if delivery.state not in _FINAL else None
-    return ShownDelivery.of(delivery, next_at=next_at)
+    state = state_of(delivery.state, delivery.attempt, delivery.reason)
+    return ShownDelivery.of(delivery, next_at=next_at, state=state)
 
 
 def links_of(call: Call, query_id: UUID) -> dict[str, str]:

@@ -14,7 +14,7 @@ from core.storage.queries.query_looks import Outcome, QueryFilter, State, Status
 from core.storage.queries.query_pages import ListedQuery
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.http.parameters import read_moment, refuse_unknown, wrong
+from ingress.http.parameters import read_moment, text_of, wrong
 from ingress.models.delivery.queries import QueryPage, QuerySummary, QueryTotal
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.routes.delivery.queries import host_of_target, links_of
@@ -31,12 +31,6 @@ OUTCOMES: Mapping[str, Outcome] = {
 STATES: tuple[State, ...] = get_args(State)
 ORDERS = ("newest", "next_at")
 MAX_TEXT_CHARS = 200
-_PARAMETERS = frozenset(
-    {
-        "cursor", "from", "host", "image", "limit", "order", "outcome", "state", "status", "text",
-        "to", "total",
-    }
-)  # fmt: skip
 ChoiceT = TypeVar("ChoiceT")
 
 
@@ -72,13 +66,12 @@ def _summary(call: Call, listed: ListedQuery) -> QuerySummary:
 
 
 def _filter(call: Call) -> QueryFilter:
-    refuse_unknown(call, _PARAMETERS)
     return QueryFilter(
         owner=call.own_only,
         status=_choice(call, "status", {one: one for one in STATUSES}),
         since=read_moment(call, "from"),
         until=read_moment(call, "to"),
-        text=_words(call, "text"),
+        text=text_of(call, "text", most=MAX_TEXT_CHARS),
         host=_host(call),
         outcome=_choice(call, "outcome", OUTCOMES),
         image_id=_image(call),
@@ -93,13 +86,6 @@ def _choice(call: Call, name: str, choices: Mapping[str, ChoiceT]) -> ChoiceT | 
     if text is None or text in choices:
         return None if text is None else choices[text]
     raise wrong(name, f"{text[:100]!r} is not one of {', '.join(choices)}")
-
-
-def _words(call: Call, name: str) -> str | None:
-    text = call.request.query_params.get(name)
-    if text is not None and (not 1 <= len(text) <= MAX_TEXT_CHARS or "\x00" in text):
-        raise wrong(name, f"1 to {MAX_TEXT_CHARS} characters, none of them NUL")
-    return text
 
 
 def _host(call: Call) -> str | None:

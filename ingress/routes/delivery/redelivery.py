@@ -1,6 +1,8 @@
 """`/queries/…/redeliver`: send webhooks again."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from starlette.responses import Response
 
@@ -8,11 +10,18 @@ from core.egress.urls import host_name
 from core.errors import TargetForbidden
 from core.storage import asking
 from core.storage.delivery import redelivery
-from core.storage.delivery.redelivery import Redelivered, RedeliveryChoice
+from core.storage.delivery.redelivery import STATES, Redelivered, RedeliveryChoice
 from core.storage.queries import queries
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.http.repeating import KEY, REPLAYED, answer_before, asked_once
+from ingress.http.repeating import (
+    KEY,
+    PROBLEMS,
+    REPLAYED,
+    REPLAYED_HEADER,
+    answer_before,
+    asked_once,
+)
 from ingress.models.delivery.redelivery import (
     Redelivery,
     RedeliveryRequest,
@@ -25,22 +34,26 @@ SHOWN_IDS = 100
 async def redeliver_one(call: Call) -> Response:
     """Send a query's webhook again: a pending one at once, a delivered one as a new webhook."""
     query_id = call.path_id("query_id")
-    wanted = RedeliveryChoice(states=("dead", "due", "delivered"), query_id=query_id)
+    wanted = RedeliveryChoice(states=STATES, query_id=query_id)
+    once = asked_once(call, "redeliver one", query_id)
     async with call.deps.pool.transaction() as tx:
         status = await queries.status(tx, query_id)
         if status is None or not call.caller.owns(status.owner):
             raise Problem("query_not_found", f"no query {query_id}")
+        if before := await answer_before(tx, once):
+            return _again(before)
         matched = await redelivery.count(tx, wanted)
         done = await redelivery.redeliver(tx, wanted, limit=1)
-    if not done.count:
-        raise Problem(
-            "nothing_to_redeliver",
-            f"query {query_id} has no webhook that waits or has ended: it is under way, or there "
-            "is no answer yet",
-        )
-    return json_response(
-        _outcome(matched, done, attempt=next(iter(done.attempts.values()))), HTTPStatus.ACCEPTED
-    )
+        if not done.count:
+            raise Problem(
+                "nothing_to_redeliver",
+                f"query {query_id} has no webhook that waits or has ended: it is under way, or "
+                "there is no answer yet",
+            )
+        answer = _outcome(matched, done, attempt=next(iter(done.attempts.values())))
+        if once is not None:
+            await asking.answer(tx, once, answer.model_dump(mode="json"))
+    return json_response(answer, HTTPStatus.ACCEPTED)
 
 
 async def redeliver_many(call: Call) -> Response:
@@ -58,8 +71,7 @@ async def redeliver_many(call: Call) -> Response:
         once = None
     async with call.deps.pool.transaction() as tx:
         if before := await answer_before(tx, once):
-            answer = Redelivery.model_validate(before)
-            return json_response(answer, HTTPStatus.ACCEPTED, {REPLAYED: "true"})
+            return _again(before)
         matched = await redelivery.count(tx, wanted)
         done = Redelivered()
         if not asked.dry_run:
@@ -68,6 +80,12 @@ async def redeliver_many(call: Call) -> Response:
         if once is not None:
             await asking.answer(tx, once, answer.model_dump(mode="json"))
     return json_response(answer, HTTPStatus.ACCEPTED)
+
+
+def _again(before: Mapping[str, Any]) -> Response:
+    """Return what the first request with this key was answered."""
+    answer = Redelivery.model_validate(before)
+    return json_response(answer, HTTPStatus.ACCEPTED, {REPLAYED: "true"})
 
 
 def _outcome(matched: dict[str, int], done: Redelivered, attempt: int | None = None) -> Redelivery:
@@ -100,9 +118,10 @@ OPERATIONS = (
         redeliver_one,
         "Send a query's webhook again",
         "queries",
-        (Reply(202, "It is due now.", Redelivery),),
+        (Reply(202, "It is due now.", Redelivery, headers=(REPLAYED_HEADER,)),),
         scope=Scope.QUERY,
-        problems=("query_not_found", "nothing_to_redeliver"),
+        parameters=(KEY,),
+        problems=("query_not_found", "nothing_to_redeliver", "invalid_request", *PROBLEMS),
     ),
     Operation(
         "POST",
@@ -115,12 +134,12 @@ OPERATIONS = (
                 202,
                 "They are due now, or only counted.",
                 Redelivery,
-                headers=((REPLAYED, "`true` where this key came before."),),
+                headers=(REPLAYED_HEADER,),
             ),
         ),
         scope=Scope.QUERY,
         body=RedeliveryRequest,
         parameters=(KEY,),
-        problems=(*_BODY_PROBLEMS, "idempotency_key_reused", "under_way"),
+        problems=(*_BODY_PROBLEMS, *PROBLEMS),
     ),
 )

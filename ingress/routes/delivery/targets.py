@@ -12,7 +12,7 @@ from core.storage.delivery import target_pages, targets
 from core.storage.delivery.target_pages import ListedTarget, State
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of_name, limit_of, page_after_name
-from ingress.http.parameters import refuse_unknown, wrong
+from ingress.http.parameters import text_of, wrong
 from ingress.http.problems import Problem
 from ingress.models.delivery.targets import ShownTarget, ShownTargets, TargetChange
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
@@ -20,11 +20,10 @@ from ingress.operations import Call, Operation, Parameter, Reply, json_response
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 STATES: tuple[State, ...] = get_args(State)
-_PARAMETERS = frozenset({"cursor", "limit", "q", "state"})
 
 
 async def disable(call: Call) -> Response:
-    """Hold a target's webhooks until it is resumed."""
+    """Hold a target's webhooks until it is resumed; once more: keep the new reason, and whose."""
     change, target = await call.body(TargetChange), _target(call)
     async with call.deps.pool.transaction() as tx:
         await targets.disable(tx, target, actor=call.caller.owner, reason=change.reason)
@@ -32,7 +31,7 @@ async def disable(call: Call) -> Response:
 
 
 async def resume(call: Call) -> Response:
-    """Let a target's webhooks go on."""
+    """Let a target's webhooks go on. One that was never disabled keeps no reason."""
     change, target = await call.body(TargetChange), _target(call)
     async with call.deps.pool.transaction() as tx:
         await targets.resume(tx, target, actor=call.caller.owner, reason=change.reason)
@@ -41,12 +40,9 @@ async def resume(call: Call) -> Response:
 
 async def list_targets(call: Call) -> Response:
     """Return the targets where webhooks wait, or were sent within a day, or that were disabled."""
-    refuse_unknown(call, _PARAMETERS)
-    state, text = call.request.query_params.get("state"), call.request.query_params.get("q")
+    state, text = call.request.query_params.get("state"), text_of(call, "q", most=MAX_HOST_CHARS)
     if state is not None and state not in STATES:
         raise wrong("state", f"{state[:100]!r} is not one of {', '.join(STATES)}")
-    if text is not None and (not 1 <= len(text) <= MAX_HOST_CHARS or "\0" in text):
-        raise wrong("q", f"1 to {MAX_HOST_CHARS} characters, none of them NUL")
     found = await target_pages.page(
         call.deps.pool,
         after=page_after_name(call) or "",

@@ -9,7 +9,7 @@ from core.storage.stream.replays import LetterFilter
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of_number, limit_of, page_below
-from ingress.http.parameters import refuse_unknown, wrong
+from ingress.http.parameters import text_of
 from ingress.http.problems import Extra, FieldError, Problem, retry_later
 from ingress.http.repeating import KEY, REPLAYED, answer_before, asked_once, idempotency_key
 from ingress.models.dead_letters import (
@@ -31,7 +31,6 @@ HEADER_CHARS = 200
 #: At most so many letters are in memory at a time.
 REPLAY_BATCH = 20
 RETRY_AFTER_S = 5
-_PARAMETERS = frozenset({"topic", "group", "reason", "cursor", "limit"})
 
 
 async def list_letters(call: Call) -> Response:
@@ -113,7 +112,6 @@ async def _put_back(
 
 
 def _filter(call: Call) -> DeadLetterFilter:
-    refuse_unknown(call, _PARAMETERS)
     return DeadLetterFilter(
         topic=_name(call, "topic"),
         group=_name(call, "group"),
@@ -123,10 +121,7 @@ def _filter(call: Call) -> DeadLetterFilter:
 
 
 def _name(call: Call, parameter: str) -> str | None:
-    text = call.request.query_params.get(parameter)
-    if text is not None and (not 1 <= len(text) <= MAX_NAME_CHARS or "\x00" in text):
-        raise wrong(parameter, f"1 to {MAX_NAME_CHARS} characters, none of them NUL")
-    return text
+    return text_of(call, parameter, most=MAX_NAME_CHARS)
 
 
 def _shown(letter: ListedLetter) -> ShownLetter:

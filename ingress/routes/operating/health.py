@@ -152,6 +152,7 @@ OPERATIONS = (
             Reply(503, "Nothing can be accepted now.", HealthReport),
         ),
         is_probe=True,
+        ignores_query=True,
     ),
     Operation(
         "GET",
@@ -161,6 +162,7 @@ OPERATIONS = (
         "health",
         (Reply(200, "It is.", media_type=_TEXT),),
         is_probe=True,
+        ignores_query=True,
     ),
     Operation(
         "GET",
@@ -173,6 +175,7 @@ OPERATIONS = (
             Reply(503, "Not now: stopping, or the database is away.", media_type=_TEXT),
         ),
         is_probe=True,
+        ignores_query=True,
     ),
     Operation(
         "GET",
@@ -181,5 +184,6 @@ OPERATIONS = (
         "Metrics for Prometheus",
         "health",
         (Reply(200, "Text format.", media_type=_TEXT),),
+        ignores_query=True,
     ),
 )

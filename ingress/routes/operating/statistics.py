@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from core.storage.archive import statistics
 from ingress.auth.api_keys import Scope
-from ingress.http.parameters import read_moment, refuse_unknown, wrong
+from ingress.http.parameters import read_moment, text_of
 from ingress.models.statistics import (
     ShownCamera,
     ShownFailures,
@@ -16,21 +16,18 @@ from ingress.models.statistics import (
     TagStatistics,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
+from ingress.reading.filters import MAX_TAG_CHARS
 
 DEFAULT_DAYS = 30
 DEFAULT_PAIRS, MAX_PAIRS = 20, 200
 SHOWN_CAMERAS = 100
 THROUGHPUT_HOURS = 48
-_TAGS, _STATS = frozenset({"with", "pairs"}), frozenset({"from", "to"})
 
 
 async def tags(call: Call) -> Response:
     """Return all tags with counts and mean confidences, and the commonest pairs."""
-    refuse_unknown(call, _TAGS)
     limit = call.whole("pairs", DEFAULT_PAIRS, least=0, most=MAX_PAIRS)
-    tag = call.request.query_params.get("with")
-    if tag is not None and "\x00" in tag:
-        raise wrong("with", "no such tag")
+    tag = text_of(call, "with", most=MAX_TAG_CHARS)
     return json_response(
         TagStatistics(
             tags=tuple(
@@ -48,7 +45,6 @@ async def tags(call: Call) -> Response:
 
 async def stats(call: Call) -> Response:
     """Return images per status, day taken, hour tagged and camera, and failures by reason."""
-    refuse_unknown(call, _STATS)
     owner = call.own_only
     until = read_moment(call, "to") or call.deps.now() + timedelta(days=1)
     since = read_moment(call, "from") or until - timedelta(days=DEFAULT_DAYS)

@@ -1,12 +1,13 @@
 """`/images/changes`: one decision about all images that a filter finds, and taking it back."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
 from starlette.responses import Response
 
 from core.errors import RecordRefused
-from core.storage import labels
+from core.storage import asking, labels
 from core.storage.deciding import changing, image_changes
 from core.storage.deciding.image_changes import ImageChange, NewChange
 from core.storage.finding import image_pages
@@ -14,8 +15,15 @@ from core.transaction import Transaction
 from ingress.auth.access import require
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.http.parameters import refuse_unknown
 from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.repeating import (
+    KEY,
+    PROBLEMS,
+    REPLAYED,
+    REPLAYED_HEADER,
+    answer_before,
+    asked_once,
+)
 from ingress.models.page.changes import ChangeCount, ChangePage, ImageChangeRequest, ShownChange
 from ingress.models.page.filters import ImageFilterText
 from ingress.operations import Call, Operation, Reply, json_response
@@ -35,7 +43,10 @@ async def change(call: Call) -> Response:
         async with call.deps.pool.connection() as connection:
             chosen = await _spelled(connection, wanted.change.chosen)
             return json_response(await _count(connection, call, asked, chosen))
+    once = asked_once(call, "change", wanted)
     async with call.deps.pool.transaction() as tx:
+        if before := await answer_before(tx, once):
+            return _accepted(ShownChange.model_validate(before), {REPLAYED: "true"})
         found = await image_pages.count(tx, asked.wanted)
         await _know(tx, wanted.change.add_tag)  # last: it keeps others from adding labels
         chosen = await _spelled(tx, wanted.change.chosen)
@@ -53,15 +64,16 @@ async def change(call: Call) -> Response:
                 delay_s=wanted.delay_s,
             ),
         )
-    if made is None:
-        raise Problem("too_many_changes", f"the limit is {image_changes.MOST_OPEN} of an owner")
-    shown = _shown(call, made)
-    return json_response(shown, 202, {"Location": shown.links["self"]})
+        if made is None:
+            raise Problem("too_many_changes", f"the limit is {image_changes.MOST_OPEN} of an owner")
+        shown = _shown(call, made)
+        if once is not None:
+            await asking.answer(tx, once, shown.model_dump(mode="json"))
+    return _accepted(shown)
 
 
 async def list_changes(call: Call) -> Response:
     """Return the caller's changes, or all of them for an administrator, the newest first."""
-    refuse_unknown(call, frozenset({"limit", "cursor"}))
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     found = await image_changes.recent(
         call.deps.pool, owner=call.own_only, before=page_before(call), limit=limit + 1
@@ -92,6 +104,10 @@ async def undo(call: Call) -> Response:
             raise Problem("nothing_to_undo", why)
         now = await _own(tx, call)
     return json_response(_shown(call, now), 202)
+
+
+def _accepted(shown: ShownChange, also: Mapping[str, str] | None = None) -> Response:
+    return json_response(shown, 202, {"Location": shown.links["self"], **(also or {})})
 
 
 def as_sent(wanted: ImageFilterText) -> dict[str, Any]:
@@ -162,15 +178,16 @@ OPERATIONS = (
                 202,
                 "It will be made, step by step; each image changes as a whole.",
                 ShownChange,
-                headers=(("Location", "Where its progress is."),),
+                headers=(("Location", "Where its progress is."), REPLAYED_HEADER),
             ),
             Reply(200, "With `dry_run`: what it would do.", ChangeCount),
         ),
         scope=Scope.UPLOAD,
         body=ImageChangeRequest,
+        parameters=(KEY,),
         problems=(
-            "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
-            "invalid_request", "too_many_changes",
+            *PROBLEMS, "malformed_json", "receive_timeout", "body_too_large",
+            "unsupported_media_type", "invalid_request", "too_many_changes",
         ),
     ),
     Operation(

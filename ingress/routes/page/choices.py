@@ -5,7 +5,7 @@ from starlette.responses import Response
 from core.storage.archive import statistics
 from core.storage.finding import folders
 from ingress.auth.api_keys import Scope
-from ingress.http.parameters import refuse_unknown, wrong
+from ingress.http.parameters import text_of
 from ingress.models.page.filters import MAX_PATH_CHARS, ShownCameras, ShownFolder, ShownFolders
 from ingress.models.statistics import ShownCamera
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
@@ -16,10 +16,7 @@ MOST_COUNTED = 1_000
 
 async def list_folders(call: Call) -> Response:
     """Return the folders right under one, or the topmost ones."""
-    refuse_unknown(call, frozenset({"under"}))
-    under = call.request.query_params.get("under", "").rstrip("/")
-    if len(under) > MAX_PATH_CHARS or "\x00" in under:
-        raise wrong("under", f"a folder has at most {MAX_PATH_CHARS} characters, none of them NUL")
+    under = (text_of(call, "under", most=MAX_PATH_CHARS, least=0) or "").rstrip("/")
     async with call.deps.pool.connection() as connection:
         found = await folders.below(connection, under, owner=call.own_only, most=MOST_COUNTED)
     return json_response(ShownFolders(folders=tuple(map(ShownFolder.of, found))))
@@ -27,7 +24,6 @@ async def list_folders(call: Call) -> Response:
 
 async def list_cameras(call: Call) -> Response:
     """Return the cameras, the commonest first."""
-    refuse_unknown(call, frozenset())
     found = await statistics.cameras(call.deps.pool, MOST_CAMERAS, owner=call.own_only)
     return json_response(
         ShownCameras(

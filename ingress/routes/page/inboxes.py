@@ -243,6 +243,7 @@ OPERATIONS = (
         ),
         media=(("application/json", _POSTED),),
         parameters=(TOKEN,),
+        ignores_query=True,
         problems=(
             "inbox_not_found", "malformed_request", "receive_timeout", "body_too_large",
         ),

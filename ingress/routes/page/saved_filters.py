@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from core.storage.finding import saved_filters
 from ingress.auth.api_keys import Scope
-from ingress.http.parameters import refuse_unknown, wrong
+from ingress.http.parameters import wrong
 from ingress.http.problems import Problem
+from ingress.http.wording import said
 from ingress.models.page.filters import (
     MAX_NAME_CHARS,
     FilterName,
@@ -31,7 +32,6 @@ _NAME = Parameter(
 
 async def list_filters(call: Call) -> Response:
     """Return the filters of the key's owner."""
-    refuse_unknown(call, frozenset())
     found = await saved_filters.of_owner(call.deps.pool, call.caller.owner)
     return json_response(SavedFilters(filters=tuple(map(_shown, found))))
 
@@ -60,7 +60,7 @@ def _name(call: Call) -> str:
     try:
         return _NAMES.validate_python(call.request.path_params["name"], strict=True)
     except ValidationError as error:
-        raise wrong("name", error.errors(include_input=False)[0]["msg"]) from error
+        raise wrong("name", said(error.errors(include_url=False)[0])) from error
 
 
 def _shown(kept: saved_filters.KeptFilter) -> SavedFilter:

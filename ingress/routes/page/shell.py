@@ -40,6 +40,7 @@ def operations(deps: Dependencies) -> tuple[Operation, ...]:
             "The page",
             "documents",
             (Reply(200, "A page.", media_type="text/html"),),
+            ignores_query=True,
         ),
         Operation(
             "GET",
@@ -48,6 +49,7 @@ def operations(deps: Dependencies) -> tuple[Operation, ...]:
             "File of the page",
             "documents",
             (Reply(200, "A file."), Reply(304, "The client has it already.")),
+            ignores_query=True,
         ),
     )
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from core.storage.finding import timeline
 from core.storage.finding.timeline import MonthPart
 from ingress.auth.api_keys import Scope
-from ingress.http.parameters import refuse_unknown, wrong
+from ingress.http.parameters import wrong
 from ingress.models.page.timeline import ShownMonth, Timeline
 from ingress.operations import Call, Operation, Parameter, Reply
 from ingress.reading import filters
@@ -28,7 +28,6 @@ _NAMES = filters.NAMES - {"order", "id"}
 
 async def show_months(call: Call) -> Response:
     """Return how many images there are of each month."""
-    refuse_unknown(call, _NAMES)
     asked = await filters.understand(call, filters.read_filter(call))
     async with call.deps.pool.connection() as connection:
         found = await timeline.months(connection, asked.wanted)
@@ -42,7 +41,6 @@ async def show_months(call: Call) -> Response:
 
 async def show_month(call: Call) -> Response:
     """Return a part of a month's images in columns."""
-    refuse_unknown(call, _NAMES | {"part"})
     first = _first(call.request.path_params["month"])
     part = call.whole("part", 0, least=0, most=MOST_PARTS - 1)
     asked = await filters.understand(call, filters.read_filter(call))

@@ -196,7 +196,7 @@ def _level(call: Call) -> Level:
     for level in LEVELS:
         if text == level:
             return level
-    raise wrong("level", f"must be one of {', '.join(LEVELS)}")
+    raise wrong("level", f"{text[:100]!r} must be one of {', '.join(LEVELS)}")
 
 
 def _flag(call: Call, name: str) -> bool:

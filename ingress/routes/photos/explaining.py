@@ -5,7 +5,6 @@ from starlette.responses import Response
 from core.tags import score_to_float
 from ingress.auth.api_keys import Scope
 from ingress.auth.ownership import visible_image
-from ingress.http.parameters import refuse_unknown
 from ingress.models.search import (
     BestImage,
     ExplainedWord,
@@ -20,13 +19,11 @@ from ingress.reading.explaining import ExplainedSearch
 from ingress.reading.filters import AskedFilter
 
 _PARAMETERS = tuple(one for one in filters.PARAMETERS if one.name != "id")
-_KNOWN = frozenset(one.name for one in _PARAMETERS) | {"order"}
 
 
 async def explain(call: Call) -> Response:
     """Return what the same parameters of `GET /images` make of one image, found or not."""
     image_id = call.path_id("image_id")
-    refuse_unknown(call, _KNOWN)
     asked = await filters.understand(call, filters.read_filter(call))
     async with call.deps.pool.connection() as connection:
         image = await visible_image(connection, image_id, call.caller)

@@ -15,7 +15,7 @@ from core.storage.finding.orders import Match, Moment, Order, PagePlace
 from core.tags import score_to_float
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, limit_of
-from ingress.http.parameters import boolean_of, read, refuse_unknown, wrong
+from ingress.http.parameters import boolean_of, read, wrong
 from ingress.models.search import FoundImage, FoundPage, ImageTotal, ShownMatch, ShownTerm
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.reading import filters
@@ -24,13 +24,11 @@ from ingress.routes.photos.images import shown
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-_PARAMETERS = filters.NAMES | {"cursor", "limit", "total"}
 _NUMBER_MOST = 2**62
 
 
 async def browse(call: Call) -> Response:
     """Return the images that a filter finds; `next` is the cursor of the next page."""
-    refuse_unknown(call, _PARAMETERS)
     given = filters.read_filter(call)
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     asked = await filters.understand(call, given)
@@ -96,7 +94,10 @@ def _place(call: Call, order: Order) -> PagePlace | None:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         return _read_place(raw.decode("ascii").split(" "), order)
     except (binascii.Error, ValueError, OverflowError) as error:
-        raise wrong(CURSOR.name, "not the cursor of a page of this search") from error
+        raise wrong(
+            CURSOR.name,
+            f"{text[:100]!r}: not the cursor of a page of this search in the order {order}",
+        ) from error
 
 
 def _read_place(fields: list[str], order: Order) -> PagePlace:

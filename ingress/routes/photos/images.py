@@ -166,6 +166,7 @@ async def _take(
         return UploadedImage(filename=file.filename, status="rejected", error=error)
     return UploadedImage(
         filename=file.filename,
+        image_path=kept.path,
         image_id=kept.image_id,
         status="accepted",
         duplicate=kept.is_duplicate,
@@ -201,6 +202,12 @@ def _all_rejected(problems: list[Problem]) -> Problem:
 
 
 _ID = "image_not_found"
+#: docs/api.md, "Sending photos", says why.
+_NAMES = (
+    "The part's `filename` may be escaped as browsers do (`%22`, `%0D`, `%0A`) or whole, as in an"
+    " address (`na%C3%AFve%20one.jpg`). What is behind its last slash or backslash is kept, at most"
+    " 255 characters."
+)
 _UPLOAD_PROBLEMS = (
     "malformed_multipart", "receive_timeout", "body_too_large", "image_too_large",
     "too_many_files", "unsupported_media_type", "not_an_image", "image_unreadable",
@@ -222,7 +229,14 @@ OPERATIONS = (
                     "schema": {
                         "type": "object",
                         "required": ["file"],
-                        "properties": {"file": {"type": "array", "minItems": 1, "items": BINARY}},
+                        "properties": {
+                            "file": {
+                                "type": "array",
+                                "minItems": 1,
+                                "items": BINARY,
+                                "description": _NAMES,
+                            }
+                        },
                         "additionalProperties": False,
                     },
                     "encoding": {"file": {"contentType": "image/*"}},
@@ -232,7 +246,12 @@ OPERATIONS = (
             ("application/octet-stream", {"schema": BINARY}),
         ),
         parameters=(
-            Parameter("filename", "query", "Name of an image that is sent as the raw body."),
+            Parameter(
+                "filename",
+                "query",
+                "Name of an image that is sent as the raw body: what is behind its last slash or"
+                " backslash is kept, at most 255 characters.",
+            ),
             Parameter(
                 "lane",
                 "query",

@@ -1,5 +1,6 @@
 """`/tag`: files and directories under the allowed roots."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from uuid import UUID, uuid4
 
@@ -7,6 +8,7 @@ from starlette.responses import Response
 
 from core.blobs.kinds import wanted_extensions
 from core.errors import ImageMissing
+from core.storage import asking
 from core.storage.archive import images
 from core.storage.archive.images import ImageStatus
 from core.storage.folders import jobs
@@ -14,6 +16,14 @@ from core.storage.folders.jobs import DirectoryOptions
 from ingress.accepting import announce_file
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.repeating import (
+    KEY,
+    PROBLEMS,
+    REPLAYED,
+    REPLAYED_HEADER,
+    answer_before,
+    asked_once,
+)
 from ingress.http.waiting import wait_until
 from ingress.models.tag import (
     AcceptedJob,
@@ -59,8 +69,10 @@ async def tag_directory(call: Call) -> Response:
         count = await deps.files.count(place, asked.file_extensions, within_s=COUNT_FILES_S)
     except ImageMissing as error:
         raise _not_found(asked.directory_path) from error
-    job_id = uuid4()
+    job_id, once = uuid4(), asked_once(call, "tag directory", asked)
     async with deps.pool.transaction() as tx:
+        if before := await answer_before(tx, once):
+            return _accepted(AcceptedJob.model_validate(before), {REPLAYED: "true"})
         await jobs.create(
             tx,
             job_id=job_id,
@@ -70,15 +82,21 @@ async def tag_directory(call: Call) -> Response:
             owner=call.caller.owner,
             total=count,
         )
-    link = call.link(f"/jobs/{job_id}")
-    answer = AcceptedJob(
-        message=_begun(count),
-        directory=asked.directory_path,
-        files_count=count,
-        job_id=job_id,
-        links={"self": link},
-    )
-    return json_response(answer, HTTPStatus.ACCEPTED, {"Location": link})
+        answer = AcceptedJob(
+            message=_begun(count),
+            directory=asked.directory_path,
+            files_count=count,
+            job_id=job_id,
+            links={"self": call.link(f"/jobs/{job_id}")},
+        )
+        if once is not None:
+            await asking.answer(tx, once, answer.model_dump(mode="json"))
+    return _accepted(answer)
+
+
+def _accepted(answer: AcceptedJob, also: Mapping[str, str] | None = None) -> Response:
+    headers = {"Location": answer.links["self"], **(also or {})}
+    return json_response(answer, HTTPStatus.ACCEPTED, headers)
 
 
 async def _tagged(call: Call, before: ImageStatus) -> ImageStatus | None:
@@ -163,9 +181,10 @@ OPERATIONS = (
         tag_directory,
         "Tag all photos in a directory under an allowed root",
         "tag",
-        (Reply(202, "A job does it.", AcceptedJob, headers=_LOCATION),),
+        (Reply(202, "A job does it.", AcceptedJob, headers=(*_LOCATION, REPLAYED_HEADER)),),
         scope=Scope.PATHS,
         body=TagDirectoryRequest,
-        problems=_PROBLEMS,
+        parameters=(KEY,),
+        problems=(*_PROBLEMS, *PROBLEMS),
     ),
 )

@@ -185,27 +185,6 @@ def test_that_others_changed_the_labels_is_said_until_the_experiment_ends(page: 
     expect(warning).to_have_count(0)
 
 
-def test_a_stage_that_has_stopped_is_said_to_grow_too(page: Page) -> None:
-    signed_in(page)
-    stage = {
-        "name": "queries", "state": "stopped", "is_growing": True, "waiting": 3,
-        "oldest_waiting_s": 9.0, "in_per_s": 1.0, "out_per_s": 0.0, "trend": [None, 9.0],
-        "since": None, "detail": None,
-    }  # fmt: skip
-    document = {"stages": [stage], "processes": [], "targets": [], "halted": [],
-                "dead_letters": [], "jobs": []}  # fmt: skip
-    give(page, {"GET /stats/pipeline": document})
-
-    page.evaluate("""async () => {
-      const { open } = await import("/pipeline.js");
-      await open(document.getElementById("main"));
-    }""")
-
-    row = page.locator(".stages > tbody > tr")
-    expect(row).to_contain_text("not running")
-    expect(row).to_contain_text("grows")
-
-
 def test_what_is_no_date_is_shown_as_it_stands(page: Page) -> None:
     signed_in(page)
 
@@ -316,7 +295,7 @@ def test_chosen_photos_are_taken_to_the_labels_where_their_number_teaches(
         """async (ids) => {
           const { render } = await import("/lit/lit-html.js");
           const { bulkBar } = await import("/bulk.js");
-          render(bulkBar({ picked: new Set(ids), timeline: { total: 9 } }),
+          render(bulkBar({ choice: { picked: new Set(ids) }, timeline: { total: 9 } }),
             document.getElementById("main"));
         }""",
         [A, B, C][:count],

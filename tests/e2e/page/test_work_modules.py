@@ -1,6 +1,7 @@
 """What the screens about work decide by themselves: labels as text, what is wrong, signatures."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -108,6 +109,24 @@ def test_one_process_that_ends_is_told_once_by_the_stage_where_most_waits(module
         4,
     )
     assert second["values"]["stages"] == ["tagging_bulk", "label_work"]
+
+
+def test_what_ended_at_another_time_is_told_apart(modules: Page) -> None:
+    ended = {"tagging": -700, "tagging_bulk": -702, "deliveries": -300, "parked_images": -703}
+    stages = [
+        stage(name, "silent", waiting)
+        | {"since": datetime.fromtimestamp(1000 + at_s, UTC).isoformat()}
+        for (name, at_s), waiting in zip(ended.items(), (2, 0, 6, 0), strict=True)
+    ]
+
+    found: list[dict[str, Any]] = call(
+        modules, "diagnosis", "diagnose", report(stages=stages), 1_000_000
+    )
+
+    assert [(one["key"], one["values"].get("stage")) for one in found] == [
+        ("silent", "tagging"), ("same", None), ("silent", "deliveries")
+    ]  # fmt: skip
+    assert found[1]["values"]["stages"] == ["tagging_bulk", "parked_images"]
 
 
 def test_a_receiver_that_holds_most_is_named_and_not_told_twice(modules: Page) -> None:

@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from standalone.processes.child_process import guarded
-from standalone.supervision.supervisor import PROJECT
+from standalone.supervision.role_keepers import PROJECT
 from tests.e2e.archive import RunningArchive
 from tests.servers import PORTS_PER_SESSION, first_port
 

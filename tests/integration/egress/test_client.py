@@ -385,15 +385,6 @@ async def test_a_connection_is_kept_between_requests(
     assert [request.connection for request in receiver.requests] == [1, 1, 1]
 
 
-async def test_a_kept_connection_that_died_is_replaced_at_once(
-    client: GuardedClient, receiver: HostileReceiver
-) -> None:
-    assert (await post(client, receiver.url("/stale", host=HOST))).status == 200
-
-    assert (await post(client, receiver.url("/ok", host=HOST))).status == 200
-    assert receiver.connections == 2
-
-
 async def test_a_reset_on_a_fresh_connection_is_not_asked_again(
     client: GuardedClient, receiver: HostileReceiver
 ) -> None:

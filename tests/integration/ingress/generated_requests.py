@@ -26,13 +26,14 @@ UNSPEAKABLE = (
     "an unusual spelling",
     "the URL has no host",
     "contains a NUL character",  # beside another pattern
-    "match pattern '[^/]'",  # the same
+    "must name a folder",  # the same
+    "without a text it is one tag's confidence",  # one property against another
     "not the cursor of a page",  # opaque
     "is not in force",  # the version in If-Match
     "is not the ETag",  # header patterns are not kept to
     "with another body",  # Idempotency-Key
     "was deleted; take another key",
-    r"match pattern '\S'",  # what is a space beyond ASCII depends on the engine
+    "must not be blank",  # what is a space beyond ASCII depends on the engine
     "not a token of an upload",  # opaque
     "scheme 'http' is not allowed",  # the address of a one-time link, taken for a webhook's
     "takes at most 100 ids",  # in a filter under a name; elsewhere the same filter takes more

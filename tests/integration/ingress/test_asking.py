@@ -133,7 +133,7 @@ async def test_a_callback_that_does_not_resolve_now_is_taken(world: World) -> No
         ({"min_score": -1}, "/min_score"),
         ({"date_from": "2024-01-01"}, "/date_from"),
         ({"date_from": "2024-01-01T00:00:00"}, "/date_from"),
-        ({"date_from": "2024-01-02T00:00:00Z", "date_to": "2024-01-01T00:00:00Z"}, ""),
+        ({"date_from": "2024-01-02T00:00:00Z", "date_to": "2024-01-01T00:00:00Z"}, "/date_to"),
         ({"after": "not a token"}, "/after"),
         ({"payload": "email"}, "/payload"),
     ],

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -11,7 +12,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from consumers.delivery.adapters import StoredSecrets
 from core.egress.urls import lane_of
 from core.settings import SecretSettings, load
-from core.storage.delivery import deliveries, endpoints, lanes
+from core.storage.delivery import deliveries, endpoints, lanes, targets
 from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
@@ -148,13 +149,123 @@ async def test_many_are_counted_first_and_then_sent_within_the_limit_and_the_own
     later = {"filter": {"since": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}}
     none = (await admin.post("/queries/redeliver", json=later)).json()
 
-    assert (counted["matched"], counted["redelivered"], nothing) == ({"dead": 3}, 0, [])
+    assert (counted["matched"], counted["redelivered"], nothing) == ({"given_up": 3}, 0, [])
     assert some["redelivered"] == 2
     assert [(lease.target, lease.owner) for lease in sent] == [
         ("https://a.example:443", "alice")
     ] * 2
-    assert everybodys["matched"] == {"dead": 4}
+    assert everybodys["matched"] == {"given_up": 4}
     assert (none["matched"], none["redelivered"]) == ({}, 0)
+
+
+async def in_each_state(client: httpx.AsyncClient, pool: Pool) -> dict[str, UUID]:
+    """Return queries whose webhooks are in each state that they may wait or end in."""
+    later, found = datetime.now(UTC) + timedelta(hours=6), {}
+    ends = {
+        "will_retry": Settled("due", later),
+        "given_up": Settled("dead", reason="gone"),
+        "delivered": Settled("delivered"),
+        "stopped": Settled("due", later),
+    }
+    for state, outcome in ends.items():
+        found[state] = await answered(pool)
+        await settle(pool, (await claim(pool))[0], outcome)
+    await client.post(f"/queries/{found['stopped']}/stop")
+    found["waiting"] = await answered(pool)
+    return found
+
+
+async def test_a_webhooks_state_has_one_name_wherever_it_is_told_or_asked_for(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    for state, query_id in (await in_each_state(client, pool)).items():
+        query = (await client.get(f"/queries/{query_id}")).json()
+        listed = (await client.get("/queries", params={"state": state})).json()["queries"]
+        body = {"filter": {"states": [state]}, "dry_run": True}
+        counted = (await client.post("/queries/redeliver", json=body)).json()
+        sent = (await client.post(f"/queries/{query_id}/redeliver")).json()
+
+        assert (query["state"], query["deliveries"][0]["state"]) == (state, state)
+        assert [one["query_id"] for one in listed] == [str(query_id)]
+        assert (counted["matched"], sent["matched"]) == ({state: 1}, {state: 1})
+        await pool.execute("DELETE FROM deliveries WHERE query_id = $1", query_id)
+        await pool.execute("UPDATE queries SET deleted_at = now() WHERE query_id = $1", query_id)
+
+
+async def test_of_many_those_that_a_person_stopped_are_sent_only_where_that_is_said(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    await in_each_state(client, pool)
+
+    body = {"filter": {"host": "a.example"}}
+    sent = (await client.post("/queries/redeliver", json=body)).json()
+
+    assert (sent["matched"], sent["redelivered"]) == ({"given_up": 1}, 1)
+
+
+@pytest.mark.parametrize("body", [{}, {"filter": {}}, {"filter": {"host": None}}])
+async def test_webhooks_are_not_sent_again_unless_it_is_said_which(
+    client: httpx.AsyncClient, pool: Pool, body: dict[str, Any]
+) -> None:
+    await in_each_state(client, pool)
+
+    response = await client.post("/queries/redeliver", json=body)
+
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    [error] = response.json()["errors"]
+    assert error["pointer"] == "/filter"
+    if "filter" in body:
+        assert "host, states, since, until" in error["detail"]
+    assert await claim(pool) != []
+    assert await claim(pool) == []
+
+
+async def test_one_webhook_asked_for_again_with_a_key_is_sent_once(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    query_id, other = [
+        (await in_each_state(client, pool))[one] for one in ("delivered", "given_up")
+    ]
+    key = {"Idempotency-Key": "again"}
+
+    first = await client.post(f"/queries/{query_id}/redeliver", headers=key)
+    await settle(pool, (await claim(pool))[-1], Settled("delivered"))
+    again = await client.post(f"/queries/{query_id}/redeliver", headers=key)
+    elsewhere = await client.post(f"/queries/{other}/redeliver", headers=key)
+
+    assert again.json() == first.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (422, "idempotency_key_reused")
+    rounds = "SELECT count(*) FROM deliveries WHERE query_id = $1"
+    assert await pool.fetchval(rounds, query_id) == 2
+
+
+async def test_a_second_reason_is_kept_with_who_gave_it_and_a_breakers_is_not(
+    admin: httpx.AsyncClient, pool: Pool
+) -> None:
+    async def told(change: str, reason: str) -> tuple[str, str, str | None]:
+        path = f"/targets/https/a.example/443/{change}"
+        [shown] = (await admin.post(path, json={"reason": reason})).json()["targets"]
+        return shown["reason"], shown["actor"], shown["disabled_at"]
+
+    target = "https://a.example:443"
+    async with pool.transaction() as tx:
+        assert await targets.disable(tx, target, actor="ann", reason="a pause")
+    _, _, since = await told("disable", "")
+    assert await told("disable", "they move house") == ("they move house", "root", since)
+    async with pool.transaction() as tx:
+        assert not await targets.disable(tx, target, actor="breaker", reason="it failed")
+    assert await told("disable", "") == ("they move house", "root", since)
+    assert await told("resume", "they are back") == ("they are back", "root", None)
+    assert await told("resume", "in their new house") == ("in their new house", "root", None)
+
+    events = await pool.fetch("SELECT event, actor, reason FROM target_events ORDER BY id")
+    assert [tuple(row) for row in events] == [
+        ("disabled", "ann", "a pause"),
+        ("disabled", "root", "they move house"),
+        ("resumed", "root", "they are back"),
+        ("resumed", "root", "in their new house"),
+    ]
 
 
 async def test_a_target_is_disabled_and_resumed_by_an_administrator_alone(
@@ -246,9 +357,10 @@ async def test_the_command_line_does_the_same(pool: Pool) -> None:
     held = await claim(pool)
     listed = run_command("targets", "list")
     resumed = run_command("targets", "resume", target)
-    nothing = run_command("deliveries", "redeliver")
+    nothing = run_command("deliveries", "redeliver", "--state", "given_up")
+    unsaid = run_command("deliveries", "redeliver")
 
-    assert counted.stdout == "match: 1 dead\n", counted.stderr
+    assert counted.stdout == "match: 1 given_up\n", counted.stderr
     assert disabled.stdout == f"{target}: disabled\n"
     assert sent.stdout.endswith("due now: 1 under their ids, 0 as new webhooks\n")
     assert held == []
@@ -257,3 +369,5 @@ async def test_the_command_line_does_the_same(pool: Pool) -> None:
     assert resumed.stdout == f"{target}: resumed\n"
     assert len(await claim(pool)) == 1
     assert nothing.returncode == 1
+    assert unsaid.returncode == 2
+    assert "--state" in unsaid.stderr

@@ -14,7 +14,8 @@ KEY = "k" * 43 + "="
     "words",
     [
         ("keys", "list"), ("endpoints", "list"), ("labels", "list"), ("letters", "list"),
-        ("targets", "list"), ("deliveries", "redeliver"), ("retag", "--all"), ("migrate",),
+        ("targets", "list"), ("deliveries", "redeliver", "--host", "a"),
+        ("retag", "--all"), ("migrate",),
         ("keys", "revoke", "x"), ("endpoints", "remove", str(UUID(int=7))),
     ],
     ids=" ".join,

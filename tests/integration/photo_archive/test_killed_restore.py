@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from photo_archive.backing.steps import STEPS
-from standalone.demo.archive_client import admin_key
+from standalone.demo.kept_keys import admin_key
 from standalone.environment import inherited
 from standalone.restore_note import FILE_NAME
-from standalone.supervision.supervisor import PROJECT, Supervisor
+from standalone.supervision.role_keepers import PROJECT
+from standalone.supervision.supervisor import Supervisor
 from tests.e2e.homes import ArchiveHome, new_home, run
 from tests.e2e.test_backups import _fetch, rows_at, rows_of
 from tests.servers import at_database, execute, make_home, run_apart

@@ -15,7 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from core.messaging.kafka.connection import login_options
 from standalone.environment import cache_directory
 from standalone.failures import DirectoryLocked, NotSupported, ServerFailed
-from standalone.kafka.broker import EmbeddedKafka
+from standalone.kafka.broker import Broker, BrokerFiles, EmbeddedKafka
+from standalone.kafka.membership import ALONE, Membership
+from standalone.ports import PortPlan
 from standalone.processes import embedded_server
 from standalone.processes.child_process import ChildProcess, Command
 from tests.servers import first_port, settings_of
@@ -138,9 +140,9 @@ def test_a_recording_does_not_outlive_us_and_a_broker_ends_in_order(
         raise ServerFailed("it is not started here")
 
     monkeypatch.setattr(embedded_server, "ChildProcess", not_started)
-    other = EmbeddedKafka(
-        home, cache_directory(home), first_port() + PORT_OFFSET, is_recording=is_recording
-    )
+    place = Membership(home, ALONE, wanted_port=first_port() + PORT_OFFSET, plan=PortPlan())
+    files = BrokerFiles(home / "kafka.log", cache_directory(home))
+    other = Broker(place, 1, files, is_recording=is_recording)
     with pytest.raises(ServerFailed, match="not started here"):
         other.start()
 

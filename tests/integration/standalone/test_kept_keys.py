@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core.webhooks.signing_secrets import make_key
-from standalone.demo.archive_client import admin_key, credentials
+from standalone.demo.kept_keys import admin_key, credentials
 
 
 def test_the_demo_gets_its_signing_secret_also_after_an_archive_that_was_only_up(

@@ -73,6 +73,10 @@ class FakeSupervisor:
     def environment(self) -> dict[str, str]:
         return {"DATABASE_URL": "postgresql://here"}
 
+    def wait(self, timeout_s: float) -> bool:
+        del timeout_s
+        return False
+
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:

@@ -463,7 +463,7 @@ async def test_a_disabled_target_holds_no_other_of_its_host(pool: Pool) -> None:
 
     assert {lease.target for lease in others} == {"http://a:8080", "https://b:443"}
     assert waiting == {"https://a:443": 1}
-    assert await redelivery.count(pool, RedeliveryChoice(("due",), host="a")) == {"due": 1}
+    assert await redelivery.count(pool, RedeliveryChoice(("waiting",), host="a")) == {"waiting": 1}
     assert {lease.target for lease in await claim(pool)} == {"https://a:443"}
 
 

@@ -204,6 +204,23 @@ async def test_every_bad_habit_ends_as_it_should_and_harms_no_other(pool: Pool) 
         assert receiver.sent_bytes < 64 * 2**20  # of 10 GB and headers without end
 
 
+async def test_each_post_that_a_receiver_reads_is_an_attempt_also_on_a_kept_connection(
+    pool: Pool,
+) -> None:
+    async with HostileReceiver() as receiver, open_lanes(pool, ["a.example"]) as lanes:
+        kept = await put(pool, receiver.url("/stale", host="a.example"), "a.example")
+        await run_until_ended(pool, lanes, [kept])
+        query_id = await put(pool, receiver.url("/ok", host="a.example"), "a.example")
+        await run_until_ended(pool, lanes, [query_id])
+
+    (webhook,) = await listing.of_query(pool, query_id)
+    tried = [(one["status"], one["error"], one["detail"]) for one in webhook.attempts]
+    assert [one[:2] for one in tried] == [(None, "reset"), (200, None)]
+    assert str(tried[0][2]).startswith("a connection kept from an earlier request was closed")
+    assert len(receiver.received("/ok")) == 2
+    assert len({one.headers["webhook-id"] for one in receiver.received("/ok")}) == 1
+
+
 async def test_a_closed_port_and_a_forbidden_address_are_told_apart(pool: Pool) -> None:
     async with open_lanes(pool, ["closed.example"]) as lanes:
         closed = await put(pool, "http://closed.example:9/", "closed.example")

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from consumers.delivery.attempts import Tried
 from consumers.delivery.metrics import LaneMetrics
 from consumers.delivery.pacing import Pacer
-from consumers.delivery.reporting import TargetReports
+from consumers.delivery.reporting import MAX_ROWS, TargetReports
 from consumers.delivery.target_pace import PaceLimits, TargetHealth
 from core.errors import DatabaseAway
 from core.storage.delivery.deliveries import Attempt, Settled
@@ -91,3 +91,25 @@ async def test_what_an_outage_kept_from_being_written_is_written_after_it() -> N
     await reports.write()
 
     assert database.errors() == ["HTTP 500"]
+
+
+async def test_attempts_that_have_begun_are_told_of_before_one_ends() -> None:
+    database = Written()
+    reports, pacer = watching(database), Pacer(PaceLimits(workers=4, per_target=8))
+    reports.paced(pacer)
+    for _ in range(2):
+        pacer.reserve(TARGET, uuid4(), 0.0, "alice")
+    await reports.write()
+
+    [(_, targets, caps, in_flight, *_)] = database.reports
+    assert (targets, caps, in_flight) == ([TARGET], [3], [2])
+
+
+async def test_a_round_ends_however_many_targets_are_busy() -> None:
+    database, pacer = Written(), Pacer(PaceLimits(workers=4, per_target=8))
+    reports = watching(database)
+    reports.paced(pacer)
+    for number in range(2 * MAX_ROWS + 1):
+        pacer.reserve(f"https://{number}.example:443", uuid4(), 0.0, "alice")
+
+    assert [await reports.write() for _ in range(3)] == [True, True, False]

@@ -1,6 +1,7 @@
 """deploy/kubernetes: what the manifests name exists, and means what it should."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -303,6 +304,19 @@ def test_whatever_a_pod_refers_to_is_there_or_made_by_hand(name: str, tmp_path: 
     assert places == {"photo-archive"}
 
 
+def test_the_document_has_a_step_for_whatever_is_made_by_hand() -> None:
+    text = (KUBERNETES.parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    (login,) = (one for one in in_files() if one["kind"] == "TriggerAuthentication")
+    keys = {(one["name"], one["key"]) for one in login["spec"]["secretTargetRef"]} | {
+        ("photo-archive", name) for name in ("DATABASE_URL", "SECRETS_KEY", "AWS_ACCESS_KEY_ID")
+    }
+
+    assert {name for name, _ in keys} == {name for _, name in MADE_BY_HAND}
+    for name, key in keys:
+        made = text.partition(f"create secret generic {name} ")[2].partition("```")[0]
+        assert f"--from-literal={key}=" in made, (name, key)
+
+
 def test_only_known_ports_are_open_and_callbacks_leave_by_theirs() -> None:
     policies = {
         one["metadata"]["name"]: one["spec"]
@@ -396,10 +410,24 @@ def test_what_is_scaled_exists_goes_down_slowly_and_never_beyond_its_partitions(
     for spec in scaled:
         target = spec["scaleTargetRef"]
         assert sets[target["name"]]["kind"] == target["kind"]
+        assert "replicas" not in sets[target["name"]]["spec"], "an apply would undo the scaling"
         assert spec["maxReplicaCount"] <= partitions
         down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
         assert down["stabilizationWindowSeconds"] >= 600
         assert [(one["value"], one["periodSeconds"]) for one in down["policies"]] == [(1, 300)]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_nobody_scales_says_how_many_there_are(name: str, tmp_path: Path) -> None:
+    found = rendered(name, tmp_path)
+    scaled = {
+        one["spec"]["scaleTargetRef"]["name"] for one in found if one["kind"] == "ScaledObject"
+    }
+    told = {workload for workload, one, _ in workloads(found) if "replicas" in one["spec"]}
+
+    assert (
+        told == {workload for workload, one, _ in workloads(found) if one["kind"] != "Job"} - scaled
+    )
 
 
 def test_the_operator_s_alarms_are_those_of_prometheus() -> None:
@@ -410,3 +438,21 @@ def test_the_operator_s_alarms_are_those_of_prometheus() -> None:
 
     assert text == kubernetes_alarms(), "run: make docs"
     assert yaml.safe_load(text)["spec"] == rules
+
+
+def test_the_alarm_of_volumes_looks_at_every_namespace_that_holds_ours() -> None:
+    rules = (KUBERNETES.parent / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    asked = re.findall(r'kubelet_volume_stats_\w+\{namespace=~"([^"]+)"\}', rules)
+    namespaces = {one["metadata"]["name"] for one in in_files() if one["kind"] == "Namespace"}
+
+    assert len(asked) == 2
+    assert all(set(one.split("|")) == namespaces for one in asked)
+
+
+def test_the_database_lets_the_archive_restore_a_backup() -> None:
+    """What docs/operations.md, "Backup", says that the role needs."""
+    (cluster,) = (one for one in in_files(KUBERNETES / "servers") if one["kind"] == "Cluster")
+    made = cluster["spec"]["bootstrap"]["initdb"]
+
+    assert f"ALTER ROLE {made['owner']} CREATEDB" in made["postInitSQL"]
+    assert "CREATE EXTENSION IF NOT EXISTS vector" in made["postInitTemplateSQL"]

@@ -224,6 +224,18 @@ def test_processes_that_are_not_needed_count_only_while_they_run() -> None:
     assert roles_of(seen)["jobs"] == "idle"
 
 
+def test_answers_that_nobody_has_taken_over_are_told_apart_from_webhooks_at_a_target() -> None:
+    answers = Partition(GROUPS["delivery"].name, 0)
+    due = [TargetPile("https://a:443", "bob", 3, NOW - timedelta(seconds=9), "open", None)]
+    seen = facts(progress={"delivery": {answers: 4}}, bounds={answers: (0, 10)}, due=due)
+
+    deliveries = Watching().look(seen, "deliveries")
+    outbox = Watching().look(seen, "outbox")
+
+    assert (deliveries.waiting, deliveries.unread) == (9, 6)
+    assert outbox.unread is None
+
+
 def test_targets_are_shown_to_those_whose_webhooks_wait_there() -> None:
     due = [
         TargetPile("https://a:443", "bob", 1, NOW - timedelta(seconds=99), "broken", "breaker"),

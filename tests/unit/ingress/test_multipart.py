@@ -67,6 +67,13 @@ async def test_a_body_without_a_boundary_near_its_beginning_is_refused(
         (b"filename*=what-ever''x.jpg; filename=\"kot.jpg\"", "kot.jpg"),
         (b'filename="na%C3%AFve%20one.jpg"', "naïve one.jpg"),
         (b'filename="a%22b.jpg"', 'a"b.jpg'),
+        (b'filename="50%41.jpg"', "50%41.jpg"),
+        (b'filename="100%25.jpg"', "100%.jpg"),
+        (b'filename="%D0%BA%D0%BE%D1%82%201.jpg"', "кот 1.jpg"),
+        (b'filename="50%20off of %22all%22.jpg"', '50%20off of "all".jpg'),
+        ('filename="кот%20%22два%22.jpg"'.encode(), 'кот%20"два".jpg'),
+        (b'filename="a%0D%0Ab%22%FF.jpg"', 'a\r\nb"%FF.jpg'),
+        (b'filename="a%2Eb.jpg"', "a%2Eb.jpg"),
         (b'filename="100%.jpg"', "100%.jpg"),
         (b'filename="20%25 off, 5% more.jpg"', "20%25 off, 5% more.jpg"),
         (b'filename="%FF.jpg"', "%FF.jpg"),
@@ -75,3 +82,26 @@ async def test_a_body_without_a_boundary_near_its_beginning_is_refused(
 )
 def test_a_file_has_the_name_that_its_sender_meant(parameters: bytes, name: str) -> None:
     assert filename_of(b'form-data; name="file"; ' + parameters) == name
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (
+            b'Content-Disposition: form-data; name="file"; filename="' + b"x" * 5000 + b'"',
+            "4096 bytes",
+        ),
+        (b"\r\n".join(b"X-%d: y" % number for number in range(9)), "8 header lines"),
+    ],
+)
+async def test_a_part_that_says_too_much_is_refused_by_its_number_and_the_limit(
+    head: bytes, told: str
+) -> None:
+    first = PART.removesuffix(b"--XX--\r\nwords behind it")
+
+    with pytest.raises(Problem) as caught:
+        await files_in(first + b"--XX\r\n" + head + b"\r\n\r\nabc\r\n--XX--\r\n", 10_000)
+
+    assert caught.value.kind.code == "malformed_multipart"
+    assert "part 2" in caught.value.detail
+    assert told in caught.value.detail

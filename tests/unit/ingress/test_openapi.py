@@ -1,6 +1,8 @@
 """What readers and generators of clients trip over in an OpenAPI document."""
 
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from pydantic import ValidationError
 from ingress.app import DESCRIBED
 from ingress.documents import openapi
 from ingress.models.page.sessions import SignIn
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,26 @@ def test_each_operation_has_an_id_that_can_be_the_name_of_a_function(
 
     assert [one for one in ids if not one.isidentifier()] == []
     assert len(ids) == len(set(ids))
+
+
+def test_each_post_takes_a_key_or_the_docs_say_that_it_needs_none(
+    document: openapi.Document,
+) -> None:
+    posts = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
+    taking = {
+        path
+        for path, post in posts.items()
+        if any(one.get("name") == "Idempotency-Key" for one in post.get("parameters", ()))
+    }
+    [told] = re.findall(
+        r"^`Idempotency-Key` is for (.*?)\. All other `POST` .*?: (.*?)\.$",
+        (ROOT / "docs/api.md").read_text(),
+        re.MULTILINE,
+    )
+    with_key, without = (set(re.findall(r"`(/[^`]*)`", words)) for words in told)
+
+    assert with_key == {re.sub(r"\{\w*id\}", "{id}", path) for path in taking}
+    assert with_key | without == {re.sub(r"\{\w*id\}", "{id}", path) for path in posts}
 
 
 def test_no_field_can_only_be_null(document: openapi.Document) -> None:

@@ -104,6 +104,16 @@ def test_a_start_that_failed_for_now_is_tried_again() -> None:
     assert keeper.state().status is Status.STOPPED
 
 
+def test_why_a_start_failed_is_said_in_one_line() -> None:
+    error = TransientError("Kafka was not ready within 300 s and was stopped:\nits last words")
+    process, told = ScriptedProcess(error), Told()
+    keeper = keep(process, told)
+    keeper.wait_until_up()
+    keeper.request_stop()
+    why = "role could not be started (Kafka was not ready within 300 s and was stopped)"
+    assert told.messages == [f"{why}; started again"]
+
+
 def test_a_stop_is_no_crash() -> None:
     process, told = ScriptedProcess(), Told()
     keeper = keep(process, told)

@@ -141,6 +141,18 @@ def test_some_outcomes_end_it_at_once(
     assert STEADY.verdict(outcome, attempts=FIRST, now=NOW, rng=Random(1)) == verdict
 
 
+@pytest.mark.parametrize(("made", "after_s"), [(1, 0), (2, 30)])
+def test_a_first_attempt_on_a_kept_connection_that_ended_is_followed_at_once_and_counts(
+    made: int, after_s: float
+) -> None:
+    closed = TargetUnreachable("closed", kind="reset")
+    closed.on_kept = True
+
+    verdict = STEADY.verdict(closed, attempts=Attempts(made, NOW), now=NOW, rng=Random(1))
+
+    assert verdict == Retry(NOW + timedelta(seconds=after_s), "reset", charged=True)
+
+
 def test_a_failure_of_our_own_side_is_not_charged_and_ends_with_the_window() -> None:
     away = TargetUnreachable("resolver", kind="dns", infra=True)
     used_up = Attempts(made=3, created_at=NOW)

@@ -118,9 +118,34 @@ def png_size(data: bytes) -> PictureSize:
 
 
 def gif_size(data: bytes) -> PictureSize:
-    """Return the logical screen of a GIF."""
+    """Return the logical screen of a GIF, or more where the first frame reaches beyond it.
+
+    Decoders make the picture as large as both together (GIF89a, sections 18 and 20).
+    """
     width, height = unpack("<HH", data, 6)
+    at = _gif_frame(data)
+    if at is not None and at + 8 <= len(data):
+        left, top, columns, rows = unpack("<HHHH", data, at)
+        width, height = max(width, left + columns), max(height, top + rows)
     return PictureSize(width, height)
+
+
+def _gif_frame(data: bytes) -> int | None:
+    """Return where the place of a GIF's first frame stands; None: not among its first blocks."""
+    flags = data[10] if len(data) > 10 else 0
+    at = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+    in_extension = False
+    for _ in range(_MAX_SEGMENTS):
+        if at >= len(data):
+            return None
+        block, at = data[at], at + 1
+        if in_extension:
+            at, in_extension = at + block, bool(block)
+        elif block == 0x2C:
+            return at
+        elif block == 0x21:
+            at, in_extension = at + 1, True  # behind its label
+    return None
 
 
 def bmp_size(data: bytes) -> PictureSize:
@@ -138,10 +163,9 @@ def webp_size(data: bytes) -> PictureSize:
     (kind,) = unpack("4s", data, 12)
     if kind == b"VP8X":
         need(data, 30)
-        return PictureSize(
-            1 + int.from_bytes(data[24:27], "little"),
-            1 + int.from_bytes(data[27:30], "little"),
-        )
+        canvas = [1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27)]
+        frame = _webp_frame(data)
+        return PictureSize(max(canvas[0], frame[0]), max(canvas[1], frame[1]))
     if kind == b"VP8L":
         (bits,) = unpack("<I", data, 21)
         return PictureSize(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
@@ -149,6 +173,23 @@ def webp_size(data: bytes) -> PictureSize:
         width, height = unpack("<HH", data, 26)
         return PictureSize(width & 0x3FFF, height & 0x3FFF)
     raise HeaderBroken(f"first chunk is {kind!r}")
+
+
+def _webp_frame(data: bytes) -> tuple[int, int]:
+    """Return the size that the first picture behind a `VP8X` states; (0, 0): it is not told."""
+    at = 30
+    for _ in range(_MAX_SEGMENTS):
+        if at + 18 > len(data):
+            break
+        kind, length = unpack("<4sI", data, at)
+        if kind == b"ANMF":
+            at += 24  # its picture is a chunk within
+        elif kind in {b"VP8 ", b"VP8L"}:
+            inner = webp_size(b"RIFF\0\0\0\0WEBP" + data[at : at + 18])
+            return inner.width, inner.height
+        else:
+            at += 8 + length + length % 2
+    return 0, 0
 
 
 def unpack(form: str, data: Bytes, at: int) -> tuple[Any, ...]:

@@ -34,5 +34,6 @@ def test_nobody_becomes_somebody_else_by_a_link_unasked(page: Page, choice: str)
         expect(page.locator("#toasts")).to_contain_text("Signed in as “B”.")
     else:
         assert sent == [{"code": "theirs"}]
+        page.get_by_role("button", name="You and the settings").click()
         expect(page.locator("#account h2")).to_have_text("A")
         expect(page.locator(".toast")).to_have_count(0)

@@ -46,7 +46,7 @@ def test_folders_are_asked_for_once_a_folder_and_not_once_a_key(page: Page) -> N
 
 def test_a_dialog_is_closed_by_a_click_beside_it_and_by_no_other(page: Page) -> None:
     signed_in(page)
-    page.evaluate("""() => { import("/parts.js").then(({ openDialog }) => {
+    page.evaluate("""() => { import("/dialogs.js").then(({ openDialog }) => {
       openDialog("one", () => "a word");
       document.querySelector("dialog").style.padding = "40px";
     }); }""")
@@ -81,7 +81,7 @@ def test_a_command_to_send_webhooks_again_says_all_that_the_request_says(page: P
     page.get_by_role("button", name="API").click()
 
     expect(page.get_by_text("photo-archive deliveries redeliver")).to_have_text(
-        "photo-archive deliveries redeliver --state dead --host h.example --since 2026-01-01"
+        "photo-archive deliveries redeliver --state given_up --host h.example --since 2026-01-01"
         " --until 2026-02-01 --limit 10000 --dry-run"
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from prometheus_client import CollectorRegistry
 
 from consumers.delivery.attempts import Tried
@@ -20,6 +21,7 @@ from core.storage.delivery.lanes import Room
 from core.storage.delivery.target_health import ReportedTarget
 from core.storage.pool import Pool
 from core.storage.queries import queries
+from core.storage.stream import backlog
 from core.telemetry.metrics import Metrics
 from ingress.auth.api_keys import Scope
 from schemas.callback import callback_id_of
@@ -131,6 +133,26 @@ async def test_a_webhook_says_what_it_waits_for_and_until_when(world: World) -> 
         async with world.pool.transaction() as tx:
             await targets.disable(tx, TARGET, actor="root")
         assert await told(opened_until=later) == ("disabled", None)
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_what_running_processes_leave_although_it_is_due_waits_for_room(
+    world: World, failures: int
+) -> None:
+    query_id = await answered(world.pool)
+    for _ in range(failures):
+        await fail(world.pool)
+    await world.pool.execute("UPDATE deliveries SET next_at = now() - interval '30 seconds'")
+    await world.pool.execute("UPDATE lanes SET due_at = now() - interval '30 seconds'")
+    async with world.client(Scope.QUERY) as http:
+        assert (await webhook_of(http, query_id))["waits_for"] is None, "no process runs"
+        await world.pool.execute(
+            "INSERT INTO heartbeats (role, instance) VALUES ('delivery_lanes', 'delivery-0')"
+        )
+        assert (await webhook_of(http, query_id))["waits_for"] == "room"
+        assert (await shown(http, query_id))["waits_for"] == "room"
+    [pile] = await backlog.targets(world.pool)
+    assert pile.waits_for == "room"
 
 
 async def test_a_retry_that_its_receiver_asked_for_says_so(world: World) -> None:

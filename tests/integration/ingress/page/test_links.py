@@ -66,6 +66,8 @@ def test_a_link_has_the_rights_of_the_key_that_is_named_else_of_one_that_may_do_
     admin = json.loads(run_keys("create", "--owner", "a", "--scopes", "admin", "--json").stdout)
     other = json.loads(run_keys("create", "--owner", "b", "--json").stdout)
 
+    everything = run_command("link")
+    not_everything = run_command("link", other["key_id"])
     newest = json.loads(run_command("link", "--json").stdout)
     named = json.loads(run_command("link", other["key_id"], "--json").stdout)
     run_keys("revoke", other["key_id"])
@@ -76,3 +78,6 @@ def test_a_link_has_the_rights_of_the_key_that_is_named_else_of_one_that_may_do_
     assert newest["url"].startswith("http://archive/#code=")
     assert (gone.returncode, gone.stdout) == (1, "")
     assert f"no usable key {other['key_id']}" in gone.stderr
+    assert "lacks" not in everything.stderr
+    assert "it lacks paths, admin" in not_everything.stderr
+    assert "keys create --owner b --scopes admin" in not_everything.stderr

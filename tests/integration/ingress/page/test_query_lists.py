@@ -223,13 +223,13 @@ async def test_a_redelivery_with_a_key_acts_once_and_counts_as_its_dry_run(world
     async with world.client(Scope.QUERY) as http:
         body = {"filter": {"host": "a.example"}}
         dry = await http.post("/queries/redeliver", json={**body, "dry_run": True})
-        key = {"Idempotency-Key": "again-1"}
+        key, unlike = {"Idempotency-Key": "again-1"}, {"filter": {"states": ["stopped"]}}
         first = await http.post("/queries/redeliver", json=body, headers=key)
         await world.pool.execute(
             "UPDATE deliveries SET state = 'dead', finished_at = $1", datetime.now(UTC)
         )
         again = await http.post("/queries/redeliver", json=body, headers=key)
-        other = await http.post("/queries/redeliver", json={}, headers=key)
+        other = await http.post("/queries/redeliver", json=unlike, headers=key)
         due = await world.pool.fetchval("SELECT count(*) FROM deliveries WHERE state = 'due'")
 
     assert sum(dry.json()["matched"].values()) == first.json()["redelivered"] == 3

@@ -9,6 +9,7 @@ import pytest
 from consumers.best_images import BestImages
 from consumers.upkeep.changing import ImageChanging
 from core.storage.deciding import image_changes
+from core.storage.deciding.image_changes import MOST_OPEN
 from ingress.auth.api_keys import Scope
 from tests.fakes.pictures import jpeg
 from tests.integration.ingress.photos.test_finding import ids
@@ -120,6 +121,35 @@ async def test_a_lesser_key_does_not_undo_what_an_administrator_changed(world: W
     assert await ids(world, "excluded=true", "bob") != []
     async with world.client(Scope.ADMIN) as http:
         assert (await http.post(f"{link}/undo")).status_code == 202
+
+
+async def test_a_change_with_a_key_is_made_once(world: World) -> None:
+    await dogs(world, "alice", 1)
+    body = {"filter": {"all": ["dog"]}, "change": {"excluded": True}}
+    key = {"Idempotency-Key": "once"}
+    async with world.client(*RIGHTS) as http, world.client(*RIGHTS, owner="bob") as bob:
+        first, again = [await http.post("/images/changes", json=body, headers=key) for _ in "12"]
+        other = await http.post("/images/changes", json={**body, "delay_s": 9}, headers=key)
+        bobs = await bob.post("/images/changes", json=body, headers=key)
+        made = (await http.get("/images/changes")).json()["changes"]
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["location"] == first.headers["location"]
+    problem_in(other, "idempotency_key_reused")
+    assert "idempotency-replayed" not in bobs.headers
+    assert len(made) == 1
+
+
+async def test_the_key_of_a_change_that_was_refused_is_free(world: World) -> None:
+    body = {"filter": {"all": ["dog"]}, "change": {"excluded": True}}
+    key = {"Idempotency-Key": "once"}
+    async with world.client(*RIGHTS) as http:
+        for _ in range(MOST_OPEN):
+            await http.post("/images/changes", json=body)
+        problem_in(await http.post("/images/changes", json=body, headers=key), "too_many_changes")
+        await work(world)
+        assert (await http.post("/images/changes", json=body, headers=key)).status_code == 202
 
 
 async def test_a_list_of_changes_is_no_list_of_thousands_of_images(world: World) -> None:

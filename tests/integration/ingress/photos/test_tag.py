@@ -151,6 +151,16 @@ async def test_a_sibling_of_a_root_and_a_link_inside_of_it_are_not_found(world: 
         problem_in(await post(world, "/tag/directory", directory_path=path), "path_not_found")
 
 
+async def test_a_directory_asked_for_with_a_key_is_one_job(world: World) -> None:
+    async with world.client(Scope.PATHS) as http:
+        body, key = {"directory_path": "photos/2024"}, {"Idempotency-Key": "once"}
+        first, again = [await http.post("/tag/directory", json=body, headers=key) for _ in "12"]
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["idempotency-replayed"] == "true"
+    assert await world.pool.fetchval("SELECT count(*) FROM jobs") == 1
+
+
 async def test_without_roots_paths_are_turned_off(world: World) -> None:
     world.app = create_app(replace(world.deps, files=RootedFiles(Roots({}))))
 

@@ -1,0 +1,1 @@
+"""Benchmarks that `docs/scaling.md` stands on: that they run, and measure what they say."""
