@@ -44,8 +44,8 @@ def check_brokers(text: str) -> None:
         try:
             _check_port(part.strip(), may_lack=False)
         except ValueError as error:
-            shown = "" if "@" in part else f": {part.strip()[:100]!r}"
-            raise ValueError(f"must be host:port, several separated by commas{shown}") from error
+            told = "" if "@" in part or part == text else f": {part.strip()[:100]!r} is not"
+            raise ValueError(f"must be host:port, several separated by commas{told}") from error
 
 
 def check_web_url(url: str) -> None:

@@ -6,7 +6,9 @@ set is a constant beside the code that uses it (decision 0020).
 """
 
 import os
+import ssl
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -179,6 +181,32 @@ class IngressSettings(Settings):
         """Return the origins of pages elsewhere that may use the API."""
         return tuple(filter(None, (part.strip() for part in self.cors_origins.split(","))))
 
+    def check_certificate(self) -> None:
+        """Check that the files of TLS are there and fit together.
+
+        Raises:
+            ConfigurationError: they do not; the message says which file.
+        """
+        for name in ("ssl_certfile", "ssl_keyfile"):
+            path: Path | None = getattr(self, name)
+            try:
+                if path is not None:
+                    path.open("rb").close()
+            except OSError as error:
+                told = f"INGRESS_{name.upper()}: {path}: {error.strerror}"
+                raise ConfigurationError(told) from error
+        if self.ssl_certfile is None:
+            return
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                self.ssl_certfile, self.ssl_keyfile
+            )
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigurationError(
+                f"INGRESS_SSL_CERTFILE, INGRESS_SSL_KEYFILE: {self.ssl_certfile} and"
+                f" {self.ssl_keyfile} are no certificate and its key: {error}"
+            ) from error
+
 
 def base_url(archive: ArchiveSettings, ingress: IngressSettings) -> str:
     """Return where links point, without a slash at the end.
@@ -269,8 +297,13 @@ class DeliverySettings(Settings):
     @field_validator("schedule_s")
     @classmethod
     def _check_schedule(cls, value: str) -> str:
-        if not value or any(float(part) < 0 for part in value.split(",")):
-            raise ValueError("must be delays in seconds, separated by commas, none negative")
+        wrong = "must be delays in seconds, separated by commas, none negative"
+        try:
+            delays = [float(part) for part in value.split(",")]
+        except ValueError:
+            raise ValueError(wrong) from None  # Python's own speaks of strings and floats
+        if not all(0 <= delay < inf for delay in delays):
+            raise ValueError(wrong)
         return value
 
 

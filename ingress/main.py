@@ -99,6 +99,7 @@ async def serve(inherited: int | None = None) -> None:
         ConfigurationError: a setting cannot be worked with.
     """
     settings = load(IngressSettings)
+    settings.check_certificate()  # first: nothing else is worth a line of the log before it
     async with open_dependencies(settings) as opened:
         deps, stop = opened.deps, asyncio.Event()
         server = make_server(create_app(deps), settings, deps.readiness)

@@ -107,6 +107,7 @@ def make_server(
     Raises:
         ConfigurationError: the certificate or its key cannot be used.
     """
+    settings.check_certificate()
     config = uvicorn.Config(
         app,
         ws="none",
@@ -119,10 +120,7 @@ def make_server(
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
     )
-    try:
-        config.load()
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigurationError(f"INGRESS_SSL_CERTFILE, INGRESS_SSL_KEYFILE: {error}") from error
+    config.load()
     return Server(
         config,
         readiness,

@@ -81,6 +81,8 @@ async def _list(
     if as_json:
         print_json(found)
         return 0
+    if not found:
+        typer.echo("no dead letters")
     for one in found:
         place = f"{one.topic}/{one.partition}@{one.offset}"
         typer.echo(f"{one.id}  {place}  {one.group}  {one.reason}  {one.detail}")

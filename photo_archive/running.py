@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from importlib.util import find_spec
+from logging import CRITICAL, getLogger
 from typing import Annotated, NoReturn
 
 import typer
@@ -57,7 +58,7 @@ def run(work: Coroutine[object, object, int], *, asks_servers: bool = True) -> N
     """
     from core.errors import ConfigurationError, PhotoTaggerError
     from core.settings import TelemetrySettings, load
-    from core.telemetry.logs import configure
+    from core.telemetry.logs import CLIENTS, configure
 
     try:
         if asks_servers and (away := _why_away()):
@@ -68,6 +69,10 @@ def run(work: Coroutine[object, object, int], *, asks_servers: bool = True) -> N
             # Results are printed: between them a person wants to see what goes wrong, no more.
             settings = settings.model_copy(update={"log_level": "warning"})
         configure(settings, process="photo-archive")
+        if settings.log_level == "warning":
+            # A client's words about its tries are for a log: the result says what is away.
+            for name in CLIENTS:
+                getLogger(name).setLevel(CRITICAL)
         code = asyncio.run(_without_group(work))
     except ConfigurationError as error:
         work.close()

@@ -207,16 +207,21 @@ class Sweeper:
         pause_s = self._limits.sweep_interval_s
         while not stop.is_set():
             try:
-                while await self.sweep(age_s=age_s) and not stop.is_set():
-                    pass
-                async with self._database.connection() as connection:
-                    rows = await self._outbox.count(connection, bound=self._settings.max_rows)
-                self._metrics.outbox_rows.set(rows)
+                try:
+                    while await self.sweep(age_s=age_s) and not stop.is_set():
+                        pass
+                finally:  # also of a broker that is away: then it matters most
+                    await self._note_waiting()
                 age_s, pause_s = self._settings.sweep_age_s, self._limits.sweep_interval_s
             except TransientError as error:
                 log.warning("sweep_failed", error=str(error))
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             await pause(pause_s, stop)
+
+    async def _note_waiting(self) -> None:
+        async with self._database.connection() as connection:
+            rows = await self._outbox.count(connection, bound=self._settings.max_rows)
+        self._metrics.outbox_rows.set(rows)
 
     async def sweep(self, *, age_s: float) -> bool:
         """Publish one portion of rows at least this old; return whether there may be more.

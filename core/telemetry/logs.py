@@ -13,7 +13,9 @@ import structlog
 
 from core.settings import TelemetrySettings
 
-QUIET_S = 10.0  # one line per message text and logger; a broker outage writes hundreds a minute
+QUIET_S = 60.0  # one line per message text and logger; a broker outage writes hundreds a minute
+#: Clients' words about servers that are away. They go on by themselves: nobody has to act.
+CLIENTS = ("aiokafka", "kafka", "asyncpg", "httpx", "httpcore", "opentelemetry")
 
 
 class RepeatFilter(logging.Filter):
@@ -77,6 +79,7 @@ def configure(settings: TelemetrySettings, *, process: str) -> None:
     for name in ("aiokafka", "kafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
     handler.addFilter(_OnlyLibraries(RepeatFilter()))
+    handler.addFilter(_warn_at_most)
 
 
 class _OnlyLibraries(logging.Filter):
@@ -89,6 +92,17 @@ class _OnlyLibraries(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         ours = isinstance(record.msg, dict)  # structlog hands over its event dictionary
         return ours or self._inner.filter(record)
+
+
+def _warn_at_most(record: logging.LogRecord) -> bool:
+    """Let a client library's error pass as a warning; an error of ours means: somebody must act."""
+    is_clients = record.name.partition(".")[0] in CLIENTS or (
+        # What a client left behind: an unclosed connection, a task that nobody awaited.
+        record.name == "asyncio" and "aiokafka" in record.getMessage().lower()
+    )
+    if is_clients and record.levelno > logging.WARNING:
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    return True
 
 
 def _stamp(process: str) -> structlog.types.Processor:

@@ -170,7 +170,7 @@ def _detail(facts: Facts, shape: StageShape, standing: StageStanding) -> str | N
     said += [f"waits for: {what}" for what in outside.waits(facts.living(shape.roles))]
     said += outside.open_transactions(facts.living(shape.roles))
     if shape.group is not None and facts.bounds is None:
-        said.append("Kafka does not answer: as the processes told last")
+        said.append("Kafka has not said in time where its logs end: as the processes told last")
     if shape.name == "queries" and (parked := facts.piles["parked_queries"].waiting):
         said.append(f"{parked} more wait for their upload to be tagged")
     if shape.name == "deliveries" and standing.waiting:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, TransientError
 from core.settings import all_variables, given
 from core.storage.backups.snapshots import LEFT_OUT, Snapshot, snapshot
 from photo_archive.backing import log, photos, programs
@@ -33,6 +33,10 @@ from photo_archive.backing.showing import StepDisplay
 
 #: Settings of the place where an archive is, not of the archive; secrets among them.
 _OF_THE_PLACE = ("DATABASE_", "KAFKA_", "STANDALONE_", "SECRETS_", "CONSUMER_INSTANCE")
+
+
+class BackupCutShort(TransientError):
+    """Something outside failed while a backup was written; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +176,36 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def emptied_unless_done(folder: Path) -> Iterator[None]:
-    """Remove what was written into the folder of a backup where that fails: all of it is ours."""
+    """Remove what was written into the folder of a backup where that fails: all of it is ours.
+
+    Raises:
+        BackupCutShort: a server went away, or a program that needs it failed.
+    """
     try:
         yield
+    except TransientError as error:
+        _empty(folder)
+        raise BackupCutShort(
+            f"{_first_line(error)}; there is no backup, {folder} is empty again: when the servers"
+            " answer, run it again"
+        ) from error
     except BaseException:
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+        _empty(folder)
         raise
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _first_line(error: TransientError) -> str:
+    """Return what happened; a program of PostgreSQL says in further lines what it may mean."""
+    said = (str(error).splitlines() or [""])[0]
+    return said if isinstance(error, programs.ProgramFailed) else f"{type(error).__name__}: {said}"
 
 
 def _make(folder: Path) -> None:

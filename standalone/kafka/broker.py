@@ -140,7 +140,7 @@ class Broker(EmbeddedServer):
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self._folder) as scratch:
             home = Path(scratch).resolve()
             other = Broker(
-                Membership(home, ALONE, wanted_port=self._cluster.wanted_port, plan=PortPlan()),
+                self._cluster.beside(home),
                 1,
                 replace(self._files, log=log),
                 is_recording=True,

@@ -61,6 +61,10 @@ class Membership:
         """Of how many brokers it is."""
         return len(self.folders)
 
+    def beside(self, home: Path) -> "Membership":
+        """Return a broker alone for scratch data in `home`, whose ports none of ours is given."""
+        return Membership(home, ALONE, wanted_port=self.wanted_port, plan=self._plan)
+
     def load(self) -> tuple[str, Logins]:
         """Return the cluster's id and its logins; the first start makes them.
 

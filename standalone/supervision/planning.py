@@ -8,10 +8,14 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from core.settings import (
+    GROUPS,
     ArchiveSettings,
+    DatabaseSettings,
     EgressSettings,
     IngressSettings,
+    KafkaSettings,
     SecretSettings,
+    Settings,
     StandaloneSettings,
     TaggingSettings,
     load,
@@ -28,6 +32,20 @@ from standalone.supervision.plan import StandalonePlan
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"
+#: Of what the roles are given by us, whatever the environment says.
+_GIVEN: tuple[type[Settings], ...] = (DatabaseSettings, KafkaSettings, SecretSettings)
+
+
+def check_settings() -> None:
+    """Check what the roles will read, before minutes are spent on their servers.
+
+    Raises:
+        ConfigurationError: a setting is invalid, or the certificate or its key cannot be read.
+    """
+    for group in GROUPS:
+        if group not in _GIVEN:
+            load(group)
+    load(IngressSettings).check_certificate()
 
 
 def make_plan(
@@ -44,6 +62,7 @@ def make_plan(
         ConfigurationError: a setting is invalid; the message names it.
     """
     settings = load(StandaloneSettings)
+    check_settings()
     make_home(settings.home)
     if watched is not None and not watched.is_dir():
         raise ConfigurationError(f"{watched} is not a folder")

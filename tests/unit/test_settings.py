@@ -8,7 +8,9 @@ from core.errors import ConfigurationError
 from core.settings import (
     GROUPS,
     ArchiveSettings,
+    DeliverySettings,
     IngressSettings,
+    KafkaSettings,
     QuerySettings,
     RetentionSettings,
     base_url,
@@ -33,6 +35,48 @@ def test_a_wrong_value_is_told_with_its_variable(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(ConfigurationError, match=r"RETENTION_JOBS_DAYS: .*'soon'"):
         load(RetentionSettings)
+
+
+@pytest.mark.parametrize("value", ["5,abc", "5,,6", "-1", "nan", "inf"])
+def test_a_schedule_is_refused_in_our_words(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELIVERY_SCHEDULE_S", value)
+
+    with pytest.raises(ConfigurationError, match="must be delays in seconds, separated by"):
+        load(DeliverySettings)
+
+
+def test_an_address_that_is_wrong_as_a_whole_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "localhost")
+    with pytest.raises(ConfigurationError) as alone:
+        load(KafkaSettings)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "a:9092,localhost")
+    with pytest.raises(ConfigurationError) as among:
+        load(KafkaSettings)
+
+    assert str(alone.value).count("localhost") == 1
+    assert "'localhost' is not" in str(among.value)
+
+
+@pytest.mark.parametrize("missing", ["certfile", "keyfile"])
+def test_the_file_of_tls_that_is_missing_is_named(missing: str, tmp_path: Path) -> None:
+    there = tmp_path / "there.pem"
+    there.touch()
+    files = {"ssl_certfile": there, "ssl_keyfile": there, f"ssl_{missing}": tmp_path / "none.pem"}
+    settings = IngressSettings.model_construct(**files)  # type: ignore[arg-type]  # some fields
+
+    with pytest.raises(ConfigurationError) as told:
+        settings.check_certificate()
+
+    assert f"INGRESS_SSL_{missing.upper()}: {tmp_path / 'none.pem'}: No such" in str(told.value)
+
+
+def test_files_that_are_no_certificate_and_key_are_named(tmp_path: Path) -> None:
+    there = tmp_path / "there.pem"
+    there.touch()
+    settings = IngressSettings.model_construct(ssl_certfile=there, ssl_keyfile=there)
+
+    with pytest.raises(ConfigurationError, match=r"there\.pem are no certificate and its key"):
+        settings.check_certificate()
 
 
 def test_a_variable_of_an_earlier_version_stops_any_process_and_names_its_successor(

@@ -77,7 +77,15 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BrokerAway(f"{what}: {type(error).__name__}: {error}") from error
+        raise BrokerAway(f"{what}: {in_words(error)}") from error
+
+
+def in_words(error: BaseException) -> str:
+    """Return what an error says; aiokafka's say their own name, and a time limit says nothing."""
+    said, kind = str(error), type(error).__name__
+    if isinstance(error, TimeoutError) and not said:
+        return "no answer in time"
+    return said if said.startswith(kind) else f"{kind}: {said}"
 
 
 def is_cancelled() -> bool:

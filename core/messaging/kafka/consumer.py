@@ -25,6 +25,7 @@ from aiokafka.errors import (
 
 from core.errors import BrokerAway, TransientError
 from core.messaging.kafka import inflating, unpacking
+from core.messaging.kafka.abandoning import look_at_commits
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.connection import (
     client_options,
@@ -113,6 +114,7 @@ class GroupConsumer:
             with translated("start consumer"):
                 async with asyncio.timeout(START_TIMEOUT_S):
                     await consumer.start()
+            look_at_commits(consumer)
         except BaseException:
             await self.stop()
             raise
@@ -266,7 +268,7 @@ class GroupConsumer:
             BrokerAway: no answer in time.
         """
         places = [self._there(partition) for partition in partitions]
-        with translated("log bounds"):
+        with translated("Kafka, asked where its logs end"):
             async with asyncio.timeout(BOUNDS_TIMEOUT_S):
                 bounds = await bounds_of(self._running(), places)
         return {self._here(place): bounds[place] for place in places}

@@ -69,7 +69,7 @@ async def log_bounds(settings: KafkaSettings, topic: Topic) -> dict[int, Bounds]
         BrokerAway: no answer in time, or the topic does not exist.
     """
     name = on_broker(settings, topic.name)
-    with translated("log bounds"):
+    with translated("Kafka, asked where its logs end"):
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             consumer = AIOKafkaConsumer(
                 **client_options(settings, client_id="photo-archive-bounds"),

@@ -39,7 +39,7 @@ class LogBounds:
         """
         names = [on_broker(self._settings, topic) for topic in topics]
         try:
-            with translated("log bounds"):
+            with translated("Kafka, asked where its logs end"):
                 async with asyncio.timeout(TIMEOUT_S):
                     client = await self._opened(names)
                     starts = await _offsets(client, names, EARLIEST)

@@ -19,7 +19,8 @@ from aiokafka.errors import (
 )
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.kafka.connection import client_options, is_cancelled, on_broker
+from core.messaging.kafka.abandoning import STOP_TIMEOUT_S, abandon, look_at_error
+from core.messaging.kafka.connection import client_options, in_words, on_broker
 from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.messaging.ports import Sent
 from core.offsets import Place
@@ -31,7 +32,12 @@ log = structlog.get_logger(__name__)
 
 #: The client checks each record against it; the broker has a limit of its own for each topic.
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
-STOP_TIMEOUT_S = 3.0
+#: A producer that had no acknowledgement for so long is asked with a few records before it is given
+#: many. A broker that comes back, or hangs, may take them all and answer too late; they are then
+#: published again by another producer, and its log has each of them twice.
+ANSWERED_S = 1.0
+#: Records to ask with, each of another key: their partitions rarely all lack a leader.
+FEW = 8
 _REFUSED = (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -50,7 +56,8 @@ class Publisher:
 
     An async context manager; entering it does not connect, so a process starts without a broker.
     The idempotent producer of aiokafka 0.14 retries for ever: a record that was not acknowledged in
-    time may still arrive later. Every reader recognises such repeats by their id.
+    time may still arrive later. Every reader recognises such repeats by their id. They cost work,
+    so a broker that did not answer lately is asked with a few records first.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Publisher:
         self._make = make
         self._producer: Any | None = None
         self._starting = asyncio.Lock()
+        self._answered_at = float("-inf")
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,13 +88,14 @@ class Publisher:
         """Send what is pending for at most three seconds, then drop the rest."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _abandon(producer, flush_s=STOP_TIMEOUT_S)
+            await abandon(producer, flush_s=STOP_TIMEOUT_S)
 
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
         """Return each record's place, or the error why it has none, in the order of `records`.
 
-        Returns `BrokerAway` for those that were not acknowledged within `publish_timeout_s`, and
-        a `PermanentError` (reason `kafka_refused`) for those that Kafka will never take.
+        Returns `BrokerAway` for those that were not acknowledged in time, and a `PermanentError`
+        (reason `kafka_refused`) for those that Kafka will never take. Connecting, asking with a few
+        records and sending the rest may each last `publish_timeout_s`.
         """
         if not records:
             return []
@@ -104,12 +113,47 @@ class Publisher:
         except (KafkaError, OSError, TimeoutError) as error:
             return [_away(error)] * len(records)
         sent: list[asyncio.Future[Any] | Exception | None] = [None] * len(records)
+        first = _first_of_keys(records, FEW) if self._is_doubtful() else range(len(records))
+        await self._send(producer, records, sent, first)
+        if len(first) < len(records) and self._is_answered(sent, records):
+            rest = sorted(set(range(len(records))).difference(first))
+            await self._send(producer, records, sent, rest)
+        outcomes = [self._outcome(one, record) for one, record in zip(sent, records, strict=True)]
+        if any(isinstance(outcome, Place) for outcome in outcomes):
+            self._answered_at = asyncio.get_running_loop().time()
+        sends_nothing = all(isinstance(outcome, BrokerAway) for outcome in outcomes)
+        if sends_nothing or _is_broken(producer) or _is_out_of_step(sent):
+            await self._replace(producer)
+        return outcomes
+
+    def _is_doubtful(self) -> bool:
+        """Return whether nothing shows that the broker answers this producer now."""
+        return asyncio.get_running_loop().time() - self._answered_at > ANSWERED_S
+
+    def _is_answered(
+        self,
+        sent: "Sequence[asyncio.Future[Any] | Exception | None]",
+        records: Sequence[Record],
+    ) -> bool:
+        return any(
+            not isinstance(self._outcome(one, record), BrokerAway)
+            for one, record in zip(sent, records, strict=True)
+        )
+
+    async def _send(
+        self,
+        producer: Any,
+        records: Sequence[Record],
+        sent: "list[asyncio.Future[Any] | Exception | None]",
+        indexes: Sequence[int],
+    ) -> None:
+        """Send the records at these indexes; wait for their outcomes until the limit."""
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(self._limits.publish_timeout_s):
                 await asyncio.gather(
                     *(
-                        self._send_topic(producer, topic, records, sent)
-                        for topic in _topics(records)
+                        self._send_topic(producer, records, sent, of_topic)
+                        for of_topic in _by_topic(records, indexes)
                     )
                 )
                 waiting = [one for one in sent if isinstance(one, asyncio.Future)]
@@ -117,32 +161,28 @@ class Publisher:
                     await asyncio.wait(waiting)  # does not cancel them when time is up
         except TimeoutError:
             pass
-        outcomes = [self._outcome(one, record) for one, record in zip(sent, records, strict=True)]
-        sends_nothing = all(isinstance(outcome, BrokerAway) for outcome in outcomes)
-        if sends_nothing or _is_broken(producer) or _is_out_of_step(sent):
-            await self._replace(producer)
-        return outcomes
 
     async def _send_topic(
         self,
         producer: Any,
-        topic: str,
         records: Sequence[Record],
         sent: "list[asyncio.Future[Any] | Exception | None]",
+        of_topic: Sequence[int],
     ) -> None:
         """Send one topic's records in order; a topic that is missing must not delay the others."""
-        name = on_broker(self._settings, topic)
-        for index, record in enumerate(records):
-            if record.topic != topic:
-                continue
+        for index in of_topic:
+            record = records[index]
             try:
                 future = await producer.send(
-                    name, record.value, key=record.key, headers=list(record.headers)
+                    on_broker(self._settings, record.topic),
+                    record.value,
+                    key=record.key,
+                    headers=list(record.headers),
                 )
             except (KafkaError, OSError) as error:
                 sent[index] = error
             else:
-                future.add_done_callback(_look_at_error)
+                future.add_done_callback(look_at_error)
                 sent[index] = future
 
     def _outcome(self, sent: "asyncio.Future[Any] | Exception | None", record: Record) -> Sent:
@@ -177,7 +217,7 @@ class Publisher:
                 try:
                     await producer.start()
                 except BaseException:
-                    await _abandon(producer, flush_s=0)
+                    await abandon(producer, flush_s=0)
                     raise
                 self._producer = producer
             return self._producer
@@ -187,58 +227,33 @@ class Publisher:
         if self._producer is not producer:
             return
         self._producer = None
+        self._answered_at = float("-inf")
         self._metrics.producer_restarts.inc()
         log.warning("producer_replaced", client_id=self._client_id)
-        await _abandon(producer, flush_s=0)
-
-
-async def _abandon(producer: Any, *, flush_s: float) -> None:
-    """Stop a producer without hanging. The records that it holds fail; they are not sent later.
-
-    `stop()` alone waits for ever with the broker away, and cancelling it leaves the sender alive:
-    the sender is ended by hand (private names of aiokafka 0.14).
-    """
-    if flush_s:
-        try:
-            async with asyncio.timeout(flush_s):
-                await producer.flush()
-        except (KafkaError, OSError, TimeoutError):
-            pass
-    sender = producer._sender.sender_task  # noqa: SLF001
-    for _ in range(2):  # the first cancellation lets it await its requests, the second does not
-        if sender is None or sender.done():
-            break
-        sender.cancel()
-        await asyncio.wait([sender], timeout=1.0)
-    _fail_unsent(producer._message_accumulator)  # noqa: SLF001
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await producer.stop()
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("producer_stop_failed", error=repr(error))
-    except asyncio.CancelledError as error:
-        if is_cancelled():  # else the sender raised it, and it would end our caller silently
-            raise
-        log.warning("producer_stop_failed", error=repr(error))
-
-
-def _fail_unsent(accumulator: Any) -> None:
-    """Fail what a producer holds, without unretrieved exceptions in the event loop."""
-    for batches in accumulator._batches.values():  # noqa: SLF001
-        # A batch that was put back after a failed send removes itself from the pending ones when it
-        # ends, and must be there; and usually nobody waits for a batch to be drained.
-        accumulator._pending_batches.update(batches)  # noqa: SLF001
-        for batch in batches:
-            batch._drain_waiter.add_done_callback(_look_at_error)  # noqa: SLF001
-    accumulator.fail_all(KafkaError("producer abandoned"))
+        await abandon(producer, flush_s=0)
 
 
 def _is_open(future: "asyncio.Future[Any]") -> bool:
     return not future.done() or future.cancelled()
 
 
-def _topics(records: Sequence[Record]) -> list[str]:
-    return list(dict.fromkeys(record.topic for record in records))
+def _by_topic(records: Sequence[Record], indexes: Sequence[int]) -> list[list[int]]:
+    """Return the indexes of each topic's records, in their order."""
+    topics: dict[str, list[int]] = {}
+    for index in indexes:
+        topics.setdefault(records[index].topic, []).append(index)
+    return list(topics.values())
+
+
+def _first_of_keys(records: Sequence[Record], most: int) -> list[int]:
+    """Return the indexes of the first record of each key, at most so many.
+
+    What is sent first then overtakes no record of the same key.
+    """
+    first: dict[tuple[str, bytes | None], int] = {}
+    for index, record in enumerate(records):
+        first.setdefault((record.topic, record.key), index)
+    return list(first.values())[:most]
 
 
 def _is_broken(producer: Any) -> bool:
@@ -256,14 +271,8 @@ def _is_out_of_step(sent: "Sequence[asyncio.Future[Any] | Exception | None]") ->
     )
 
 
-def _look_at_error(future: "asyncio.Future[Any]") -> None:
-    """Retrieve the exception of a record, since nobody may be waiting for it any more."""
-    if not future.cancelled():
-        future.exception()
-
-
 def _away(error: BaseException) -> BrokerAway:
-    return BrokerAway(f"{type(error).__name__}: {error}")
+    return BrokerAway(in_words(error))
 
 
 def _name(outcome: Sent) -> str:

@@ -90,7 +90,7 @@ async def test_an_idempotent_send_hangs_hence_the_publishers_deadline(
 async def test_a_stop_with_unsent_records_hangs_hence_the_producer_is_abandoned(
     through: KafkaSettings, proxy: Proxy
 ) -> None:
-    """`core.messaging.kafka.producer._abandon` ends the sender by hand."""
+    """`core.messaging.kafka.abandoning.abandon` ends the sender by hand."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
         **kafka_login(through),

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway
 from core.messaging.kafka.connection import on_broker
-from core.messaging.kafka.producer import Publisher
+from core.messaging.kafka.producer import FEW, Publisher
 from core.messaging.kafka.topics import ensure_topics
 from core.messaging.limits import ClientLimits
 from core.offsets import Place
@@ -20,6 +20,7 @@ from core.telemetry.metrics import Metrics
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED, plan_topics
 from tests.faults.harness.proxy import Faults, Proxy
+from tests.servers import kafka_login
 
 
 @pytest.fixture
@@ -91,6 +92,26 @@ def through(kafka: KafkaSettings, proxy: Proxy, limits: ClientLimits) -> Publish
     return Publisher(settings, Metrics(CollectorRegistry()), client_id="test", limits=limits)
 
 
+async def keys_on_topic(kafka: KafkaSettings) -> list[bytes]:
+    """Return the keys of all records of the topic, up to its present end."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login(kafka))
+    await consumer.start()
+    try:
+        name = on_broker(kafka, IMAGES_ARRIVED.name)
+        parts = [TopicPartition(name, part) for part in range(IMAGES_ARRIVED.partitions)]
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        ends = await consumer.end_offsets(parts)
+        keys: list[bytes] = []
+        async with asyncio.timeout(60):
+            while any([await consumer.position(part) < ends[part] for part in parts]):
+                for found in (await consumer.getmany(timeout_ms=200)).values():
+                    keys += [one.key for one in found]
+        return keys
+    finally:
+        await consumer.stop()
+
+
 async def until_sent(publisher: Publisher) -> None:
     async with asyncio.timeout(30):
         while not isinstance((await publisher.publish([record(b"after")]))[0], Place):
@@ -141,3 +162,39 @@ async def test_a_request_that_is_never_answered_ends_in_an_outcome_and_cancels_n
     await asyncio.sleep(0)
 
     assert loop_errors == []
+
+
+async def until_doubtful(publisher: Publisher) -> None:
+    async with asyncio.timeout(30):
+        while not publisher._is_doubtful():
+            await asyncio.sleep(0.1)
+
+
+async def test_records_that_a_hanging_broker_takes_and_does_not_answer_are_few(
+    kafka: KafkaSettings, proxy: Proxy
+) -> None:
+    """It carries out what it was sent once it goes on, as after SIGSTOP, and all is sent again."""
+    backlog = [record(b"backlog-%d" % number) for number in range(400)]
+    limits = ClientLimits(publish_timeout_s=1.0, request_timeout_ms=60_000)
+    async with through(kafka, proxy, limits) as publisher:
+        await until_sent(publisher)
+        await until_doubtful(publisher)
+        proxy.faults = Faults(black_hole=True)
+        for _ in range(2):
+            assert {type(sent) for sent in await publisher.publish(backlog)} == {BrokerAway}
+
+        proxy.heal()
+        waiting = backlog
+        async with asyncio.timeout(60):
+            while waiting:
+                sent = await publisher.publish(waiting)
+                waiting = [
+                    one
+                    for one, outcome in zip(waiting, sent, strict=True)
+                    if not isinstance(outcome, Place)
+                ]
+        await until_sent(publisher)  # nothing is under way now
+
+    arrived = await keys_on_topic(kafka)
+    assert set(arrived) >= {one.key for one in backlog}
+    assert len([key for key in arrived if key.startswith(b"backlog")]) <= len(backlog) + 2 * FEW

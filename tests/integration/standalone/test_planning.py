@@ -231,3 +231,18 @@ def test_a_new_home_has_as_many_brokers_as_are_wanted_and_one_if_nobody_says() -
     assert make_plan(model="demo", brokers=3).brokers == 3
     with pytest.raises(ConfigurationError, match=r"--brokers: 1 or 3 \(got 2\)"):
         make_plan(model="demo", brokers=2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("INGRESS_SSL_CERTFILE", "/nowhere/cert.pem"), ("DELIVERY_SCHEDULE_S", "5,abc")],
+)
+def test_what_a_role_would_refuse_is_told_before_anything_is_made(
+    variable: str, value: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ConfigurationError, match=f"^{variable}: "):
+        make_plan(model="demo")
+
+    assert not own_home.exists()

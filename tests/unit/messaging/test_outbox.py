@@ -117,6 +117,20 @@ async def test_a_sweeper_outlives_outages_of_both_sides() -> None:
 
 
 @virtual
+async def test_the_rows_that_wait_are_told_also_while_the_broker_is_away() -> None:
+    bench = Bench()
+    await bench.fill("a", "b", "c")
+    bench.publisher.away = 10**9
+    stop = asyncio.Event()
+    task = asyncio.create_task(bench.sweeper.run(stop))
+    async with asyncio.timeout(5):
+        while bench.metrics.outbox_rows._value.get() != 3:
+            await asyncio.sleep(0.001)
+    stop.set()
+    await task
+
+
+@virtual
 async def test_publishing_now_deletes_what_kafka_took_and_leaves_the_rest_to_the_sweeper() -> None:
     bench = Bench()
     rows = await bench.fill("good", "away", "bad")

@@ -13,7 +13,7 @@ from aiokafka.errors import (
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.kafka.producer import Publisher
+from core.messaging.kafka.producer import FEW, Publisher
 from core.messaging.limits import ClientLimits
 from core.offsets import Place
 from core.settings import KafkaSettings
@@ -135,6 +135,27 @@ async def test_a_producer_that_sends_nothing_is_replaced_and_what_it_holds_is_fa
     assert first.failed is not None
     assert first._sender.sender_task.cancelled()
     assert (first.stopped, second.stopped) == (True, True)
+
+
+async def test_a_new_producer_is_asked_with_few_records_and_given_the_rest_when_one_is_answered(
+    publisher: Publisher, factory: Factory
+) -> None:
+    hanging = [Record("topic", b"%d" % number, (), b"hangs") for number in range(100)]
+    good = [Record("topic", b"%d" % (number % 50), (), b"%d" % number) for number in range(100)]
+    async with publisher:
+        assert {type(sent) for sent in await publisher.publish(hanging)} == {BrokerAway}
+        assert {type(sent) for sent in await publisher.publish([hanging[0], *good])} == {
+            BrokerAway,
+            Place,
+        }
+        assert {type(sent) for sent in await publisher.publish(hanging)} == {BrokerAway}
+
+    first, second = factory.made
+    assert len(first.sent) == FEW, "the broker may take what it does not answer"
+    values = [value for _, value in second.sent if value != b"hangs"]
+    assert [v for v in values if int(v) % 50 == 3] == [b"3", b"53"], "a key keeps its order"
+    assert len(values) == 100
+    assert len(second.sent) == 1 + 100 + 100, "it answered just now"
 
 
 async def test_a_producer_that_lost_one_partition_is_replaced_though_others_were_sent(

@@ -68,6 +68,17 @@ def test_a_traceback_on_a_terminal_shows_no_values_of_variables(
     assert secret not in stream.getvalue()
 
 
+def test_an_error_of_a_client_library_is_a_warning_and_ours_stays_an_error(
+    stream: io.StringIO,
+) -> None:
+    logging.getLogger("aiokafka.consumer.fetcher").error("Failed fetch messages from %s: %s", 1, 2)
+    logging.getLogger("asyncio").error("Unclosed AIOKafkaConnection")
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+    structlog.get_logger("ours").error("halted")
+
+    assert [line["level"] for line in lines(stream)] == ["warning", "warning", "error", "error"]
+
+
 def test_the_same_words_of_a_library_pass_once_while_ours_all_pass(stream: io.StringIO) -> None:
     for node in range(50):
         logging.getLogger("aiokafka.cluster").error("Unable to connect to %s", node)
