@@ -69,7 +69,7 @@ def look_at_commits(consumer: Any) -> None:
     commit = coordinator._do_commit_offsets  # noqa: SLF001
 
     def watched(*wanted: Any) -> "asyncio.Future[Any]":
-        task = asyncio.ensure_future(commit(*wanted))
+        task: asyncio.Future[Any] = asyncio.ensure_future(commit(*wanted))
         task.add_done_callback(look_at_error)
         return task
 
