@@ -167,7 +167,7 @@ def test_while_kafka_is_away_the_processes_words_count_and_it_says_so() -> None:
     shown = Watching().look(facts(told, bounds=None))
 
     assert (shown.waiting, shown.oldest_waiting_s) == (7, 3.0)
-    assert "Kafka does not answer" in (shown.detail or "")
+    assert "as the processes told last" in (shown.detail or "")
 
 
 def roles_of(seen: Facts) -> dict[str, str]:
