@@ -34,9 +34,12 @@ class RedeliveryFilter(Input):
 
     @model_validator(mode="after")
     def _says_which(self) -> "RedeliveryFilter":
-        chosen = (self.host, self.since, self.until)
-        if "states" not in self.model_fields_set and all(one is None for one in chosen):
+        chosen = {"host": self.host, "since": self.since, "until": self.until}
+        if "states" not in self.model_fields_set and all(one is None for one in chosen.values()):
             raise ValueError(f"say which webhooks: give one at least of {', '.join(_CONDITIONS)}")
+        for name, value in chosen.items():
+            if value is None and name in self.model_fields_set:
+                raise ValueError(f"{name}: null is no condition, leave it out")
         return self
 
 

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from ingress.models.page.filters import ImageFilterText
 from ingress.models.roots import Input, Output, Tag, examples
+from schemas.strict import read_whole
 
 MAX_DELAY_S = 60
 
@@ -69,6 +70,8 @@ class ImageChangeRequest(Input):
     delay_s: int = Field(
         0, ge=0, le=MAX_DELAY_S, description="Begin so much later: until then it can be undone."
     )
+
+    _read_delay = field_validator("delay_s", mode="before")(read_whole)
 
 
 class ChangeCount(Output):

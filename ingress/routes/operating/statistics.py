@@ -83,7 +83,12 @@ OPERATIONS = (
         (Reply(200, "Counts and mean confidences.", TagStatistics),),
         scope=Scope.READ,
         parameters=(
-            Parameter("with", "query", "Only pairs with this tag."),
+            Parameter(
+                "with",
+                "query",
+                "Only pairs with this tag.",
+                (("type", "string"), ("minLength", 1), ("maxLength", MAX_TAG_CHARS)),
+            ),
             Parameter(
                 "pairs",
                 "query",

@@ -38,12 +38,12 @@ async def change(call: Call) -> Response:
     """Change all images that a filter finds and the caller may change; or count them alone."""
     require(call.caller, Scope.READ)  # a filter finds what the key may see
     wanted = await call.body(ImageChangeRequest)
+    once = asked_once(call, "change", wanted)
     asked = await filters.understand(call, wanted.filter.without_order())
     if wanted.dry_run:
         async with call.deps.pool.connection() as connection:
             chosen = await _spelled(connection, wanted.change.chosen)
             return json_response(await _count(connection, call, asked, chosen))
-    once = asked_once(call, "change", wanted)
     async with call.deps.pool.transaction() as tx:
         if before := await answer_before(tx, once):
             return _accepted(ShownChange.model_validate(before), {REPLAYED: "true"})

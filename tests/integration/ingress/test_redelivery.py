@@ -220,6 +220,15 @@ async def test_webhooks_are_not_sent_again_unless_it_is_said_which(
     assert await claim(pool) == []
 
 
+async def test_null_is_no_condition_beside_others(client: httpx.AsyncClient) -> None:
+    body = {"filter": {"host": "a.example", "until": None}}
+
+    response = await client.post("/queries/redeliver", json=body)
+
+    assert response.status_code == 422
+    assert "until: null is no condition" in response.json()["detail"]
+
+
 async def test_one_webhook_asked_for_again_with_a_key_is_sent_once(
     client: httpx.AsyncClient, pool: Pool
 ) -> None:
