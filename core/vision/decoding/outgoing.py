@@ -146,6 +146,8 @@ def _webp_chunks(data: bytes) -> Iterator[bytes]:
     while at + 8 <= end_of_file:
         name, length = struct.unpack_from("<4sI", data, at)
         end = at + 8 + length + length % 2
+        if at + 8 + length > end_of_file:
+            raise _NotLossless  # it would take the metadata behind it along, as its own bytes
         chunk = data[at:end]
         if name == b"VP8X":
             chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:]

@@ -106,6 +106,18 @@ def test_a_png_loses_texts_times_and_exif_and_keeps_every_pixel() -> None:
         assert not getattr(image, "text", None)
 
 
+def test_a_webp_whose_pixels_claim_the_metadata_behind_them_loses_it_too() -> None:
+    data = bytearray(pictures.encoded(pictures.photo(1), "WEBP", exif=exif(), quality=80))
+    at = data.index(b"VP8 ") + 4
+    length = int.from_bytes(data[at : at + 4], "little")
+    data[at : at + 4] = (length + 0x20000).to_bytes(4, "little")
+    assert SECRET in data
+
+    _, copy = outgoing.strip_metadata(bytes(data), LIMITS)
+
+    assert SECRET not in copy
+
+
 def test_a_webp_loses_exif_and_xmp_and_keeps_every_pixel() -> None:
     original = pictures.encoded(
         pictures.photo(1), "WEBP", exif=exif(), xmp=SECRET, icc_profile=PROFILE, quality=80
