@@ -179,7 +179,7 @@ class RoleKeepers:
         listening = self._socket_of(role)
 
         def metrics_port() -> int:
-            return _port_of(listening) if listening else self._free_metrics_port()
+            return self._metrics_ports.get(role.name) or self._free_metrics_port()
 
         environment = {**role_environment(role, common, metrics_port), **changed}
         return self.process(role, environment, listening)
@@ -200,6 +200,8 @@ class RoleKeepers:
         if role.serves_people:
             return self._entrance
         with self._changing:
+            if self._is_closed:
+                return None  # it is not started any more, and its socket would stay open
             if role.name not in self._sockets:
                 wanted = self._plan.settings.metrics_port
                 made = self._sockets[role.name] = self._ports.listen(wanted)
