@@ -29,7 +29,10 @@ def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 #: A call of the command in a document: its first word and, where there is one, the second. Behind
 #: `-n` it is a namespace of Kubernetes.
-CALL = re.compile(r"(?<!-n )photo-archive ([a-z]+)(?: ([a-z][a-z-]+))?")
+# What Kubernetes calls so is no command.
+CALL = re.compile(
+    r"(?<!-n )(?<!/)(?<!secret )(?<!configmap )photo-archive ([a-z]+)(?: ([a-z][a-z-]+))?"
+)
 COMMANDS = dict(leaves(get_command(app)))
 LINES = sorted(COMMANDS)
 
