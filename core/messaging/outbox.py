@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from core.errors import PermanentError, TransientError
+from core.errors import BrokerAway, PermanentError, TransientError
 from core.failpoints import reach
 from core.messaging.limits import LOOP_LIMITS, LoopLimits
 from core.messaging.ports import Outbox, RecordPublisher, Sent
@@ -210,8 +210,10 @@ class Sweeper:
                 try:
                     while await self.sweep(age_s=age_s) and not stop.is_set():
                         pass
-                finally:  # also of a broker that is away: then it matters most
+                except BrokerAway:  # rows gather: their number matters most now
                     await self._note_waiting()
+                    raise
+                await self._note_waiting()
                 age_s, pause_s = self._settings.sweep_age_s, self._limits.sweep_interval_s
             except TransientError as error:
                 log.warning("sweep_failed", error=str(error))

@@ -121,7 +121,12 @@ def without_classifying(put: Put) -> None:
     """Whatever was fetched is taken, whoever owned the partition meanwhile."""
 
     def classify(
-        self: Tracker, partition: Partition, _epoch: int | None, start: int, end: int, _: int
+        self: Tracker,
+        partition: Partition,
+        _epoch: int | None,
+        start: int,
+        end: int,
+        _at_ms: int = -1,
     ) -> Classified:
         owned = self._owned.get(partition)
         if owned is None:

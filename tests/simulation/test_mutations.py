@@ -27,6 +27,7 @@ def test_taken_out_it_is_missed(
         if found.broken:
             measured(f"{name}: SEED={seed}: {found.broken[:80]}")
             assert seed < SEEDS, "the control did not run this seed"
+            assert "TypeError" not in found.broken, "the mutation no longer fits what it replaces"
             return
 
     raise AssertionError(f"{name} taken out, {MOST_SEEDS} seeds from {first} on see nothing")
