@@ -785,6 +785,7 @@ CREATE TABLE inbox_posts (
     signature_ok boolean,
     type text,
     query_id uuid,
+    image_id uuid,
     answered integer,
     PRIMARY KEY (id),
     FOREIGN KEY (token) REFERENCES inboxes(token) ON DELETE CASCADE,

@@ -1,4 +1,4 @@
-"""Read a webhook as its receiver does: signature, type, query."""
+"""Read a webhook as its receiver does: signature, type, query, photo."""
 
 import asyncio
 import json
@@ -27,8 +27,9 @@ class ReadWebhook:
     """
 
     signature_ok: bool | None
-    type: str | None
-    query_id: UUID | None
+    type: str | None = None
+    query_id: UUID | None = None
+    image_id: UUID | None = None
 
 
 async def secrets_of(
@@ -62,14 +63,15 @@ def _read(
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
-        return ReadWebhook(signature_ok, None, None)
+        return ReadWebhook(signature_ok)
     if not isinstance(message, dict):
-        return ReadWebhook(signature_ok, None, None)
+        return ReadWebhook(signature_ok)
     kind, data = message.get("type"), message.get("data")
     return ReadWebhook(
         signature_ok,
         _words(kind) if isinstance(kind, str) else None,
-        _query_id(data.get("query_id")) if isinstance(data, dict) else None,
+        _id_in(data, "query_id"),
+        _id_in(data.get("image") if isinstance(data, dict) else None, "id"),
     )
 
 
@@ -78,8 +80,9 @@ def _words(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "")[:MAX_TYPE_CHARS]
 
 
-def _query_id(value: object) -> UUID | None:
+def _id_in(value: object, name: str) -> UUID | None:
+    """Return the UUID of this name in an object that came as JSON."""
     try:
-        return UUID(str(value))
+        return UUID(str(value.get(name))) if isinstance(value, dict) else None
     except ValueError:
         return None

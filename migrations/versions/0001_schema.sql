@@ -969,6 +969,7 @@ CREATE TABLE inbox_posts (
     signature_ok boolean,               -- NULL: there was nothing to check it with
     type         text,
     query_id     uuid,
+    image_id     uuid,                  -- of the photo in it
     answered     int4                   -- the status that went back; NULL: none yet, or never
 );
 CREATE INDEX inbox_posts_of ON inbox_posts (token, id DESC);

@@ -29,8 +29,9 @@ _COUNTS = "SELECT owner, token, received FROM inboxes ORDER BY created_at"
 _COUNT = "UPDATE inboxes SET received = received + 1 WHERE token = $1"
 _ADD_POST = """
 INSERT INTO inbox_posts
-    (token, webhook_id, headers, body, body_bytes, signature_ok, type, query_id, attempt_seen)
-VALUES ($1, $2, $3::jsonb, $4, $5, $6, $7, $8, 1 + coalesce(
+    (token, webhook_id, headers, body, body_bytes, signature_ok, type, query_id, image_id,
+     attempt_seen)
+VALUES ($1, $2, $3::jsonb, $4, $5, $6, $7, $8, $9, 1 + coalesce(
     (SELECT max(attempt_seen) FROM inbox_posts WHERE token = $1 AND webhook_id = $2), 0))
 RETURNING id
 """
@@ -41,7 +42,7 @@ DELETE FROM inbox_posts WHERE token = $1 AND id <= (
 _ANSWERED = "UPDATE inbox_posts SET answered = $2 WHERE id = $1"
 _POSTS = """
 SELECT at, webhook_id, attempt_seen, headers::text AS headers, body, body_bytes, signature_ok, type,
-       query_id, answered
+       query_id, image_id, answered
 FROM inbox_posts WHERE token = $1 ORDER BY id DESC LIMIT $2
 """
 _CLEAR = "DELETE FROM inbox_posts WHERE token = $1"
@@ -80,6 +81,7 @@ class NewPost:
     signature_ok: bool | None
     type: str | None
     query_id: UUID | None
+    image_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class InboxPost:
     signature_ok: bool | None
     type: str | None
     query_id: UUID | None
+    image_id: UUID | None
     answered: int | None
 
 
@@ -143,6 +146,7 @@ async def add_post(tx: Transaction, token: str, post: NewPost) -> int:
         post.signature_ok,
         post.type,
         post.query_id,
+        post.image_id,
     )
     await tx.execute(_TRIM, token, MAX_POSTS)
     return number

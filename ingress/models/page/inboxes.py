@@ -78,6 +78,7 @@ class ShownPost(Output):
     )
     type: str | None
     query_id: UUID | None
+    image_id: UUID | None = Field(description="The photo in it.")
     answered: int | None = Field(description="HTTP status; null: not yet, or never.")
 
 

@@ -689,6 +689,7 @@ export const words = {
     no_answer: "not answered",
     answered: "answered {answer}",
     to_query: "The query",
+    photo: "The photo in it",
     headers: "headers",
     body: "body",
   },

@@ -5,8 +5,9 @@ import { thumb } from "./pieces.js";
 import { link } from "./routing.js";
 import { has, number, t, tagName } from "./words.js";
 
-const SIX = { minimumFractionDigits: 2, maximumFractionDigits: 6 };
-export const score = (value) => number(value, SIX);
+const to = (digits) => ({ minimumFractionDigits: 2, maximumFractionDigits: digits });
+/** Three decimals; the six that decide between photos are there for whoever points at them. */
+export const score = (value) => html`<span title=${number(value, to(6))}>${number(value, to(3))}</span>`;
 
 /** "0.95 = cat 0.61 (кошки) + beach 0.34 (beach)". */
 export const sumOf = (total, terms) => html`<span class="sum"><b>${score(total ?? 0)}</b>${terms.length ? " = " : nothing}${terms.map((one, at) => {

@@ -7,7 +7,7 @@ import { watch } from "./live.js";
 import { busy, mark, moment } from "./marks.js";
 import { confirmBy, copyButton } from "./dialogs.js";
 import { apiButton, problemStrip, say, scopeGate } from "./parts.js";
-import { emptyState } from "./pieces.js";
+import { emptyState, thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { signatureDialog } from "./signature.js";
 import { clock, date, duration, has, t } from "./words.js";
@@ -155,6 +155,7 @@ function post(one, all) {
       <span class="quiet">${one.answered ? t("inbox.answered", { answer: String(one.answered) }) : t("inbox.no_answer")}</span>
       <span class="quiet">${moment(one.at)}</span></p>
     <div class="row">
+      ${one.image_id ? html`<a href=${link("photos", one.image_id)}>${thumb({ image_id: one.image_id }, t("inbox.photo"))}</a>` : nothing}
       ${one.query_id ? html`<a href=${link("queries", one.query_id)}>${t("inbox.to_query")}</a>` : nothing}
       <button type="button" @click=${check}>${t("signature.open")}</button>
       <details><summary>${t("inbox.headers")}</summary><dl>${one.headers.map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code>${value}</code></dd>`)}</dl></details>

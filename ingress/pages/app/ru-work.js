@@ -689,6 +689,7 @@ export const words = {
     no_answer: "без ответа",
     answered: "ответили {answer}",
     to_query: "К запросу",
+    photo: "Фото из него",
     headers: "заголовки",
     body: "тело",
   },

@@ -126,6 +126,7 @@ async def _keep(call: Call, inbox: Inbox) -> int:
         signature_ok=read.signature_ok,
         type=read.type,
         query_id=read.query_id,
+        image_id=read.image_id,
     )
     async with call.deps.pool.transaction() as tx:
         return await inboxes.add_post(tx, inbox.token, post)

@@ -110,13 +110,18 @@ def test_a_command_to_replay_dead_letters_names_the_group_that_set_them_aside(pa
     )
 
 
-def test_an_event_for_operators_in_the_inbox_is_named_by_its_type(page: Page) -> None:
+def test_the_inbox_shows_the_photo_of_an_answer_and_names_other_events_by_their_type(
+    page: Page,
+) -> None:
     signed_in(page)
     post: dict[str, Any] = {
         "at": "2026-01-01T00:00:00Z", "webhook_id": "w", "attempt_seen": 1, "body": "{}",
         "body_bytes": 2, "headers": [], "signature_ok": True, "answered": 200, "query_id": None,
     }  # fmt: skip
-    posts = [{**post, "type": "query.no_match"}, {**post, "type": "target.paused"}]
+    posts = [
+        {**post, "type": "query.completed", "image_id": "7"},
+        {**post, "type": "target.paused"},
+    ]
     box = {"url": "http://127.0.0.1/inbox/t", "posts": posts, "answer": {"kind": "ok"}}
     give(page, {"GET /inbox/t": box})
     page.evaluate("""async () => {
@@ -128,7 +133,9 @@ def test_an_event_for_operators_in_the_inbox_is_named_by_its_type(page: Page) ->
 
     titles = page.locator("li.card p b")
 
-    expect(titles).to_have_text(["no photo found", "target.paused"])
+    expect(titles).to_have_text(["photo found", "target.paused"])
+    photo = page.get_by_role("img", name="The photo in it")
+    expect(photo).to_have_attribute("src", "/images/7/thumb")
 
 
 def test_groups_are_looked_for_on_some_pages_and_then_the_reader_says_whether_to_go_on(

@@ -43,7 +43,9 @@ from tests.integration.ingress.world import MakeWorld, World
 PREFIX = "http://127.0.0.1:8080/inbox/"
 WEBHOOK_ID = "01890000-0000-7000-8000-000000000001"
 QUERY_ID = "01890000-0000-7000-8000-000000000002"
-BODY = json.dumps({"type": "query.no_match", "data": {"query_id": QUERY_ID}}).encode()
+IMAGE_ID = "0190a7c2-7e3b-7c4d-8e5f-6a7b8c9d0e1f"
+DATA = {"query_id": QUERY_ID, "image": {"id": IMAGE_ID}}
+BODY = json.dumps({"type": "query.completed", "data": DATA}).encode()
 BOX = SecretBox.from_settings(
     SecretSettings(key=SecretStr("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="))
 )
@@ -98,7 +100,8 @@ async def test_a_post_is_shown_with_its_signature_checked(boxed: World) -> None:
     assert oldest["signature_ok"] is True
     assert newest["signature_ok"] is False
     assert (oldest["webhook_id"], oldest["query_id"]) == (WEBHOOK_ID, QUERY_ID)
-    assert (oldest["type"], oldest["answered"]) == ("query.no_match", 200)
+    assert oldest["image_id"] == IMAGE_ID
+    assert (oldest["type"], oldest["answered"]) == ("query.completed", 200)
     assert (oldest["attempt_seen"], newest["attempt_seen"]) == (1, 2)
     assert (oldest["body"], oldest["body_bytes"]) == (BODY.decode(), len(BODY))
     assert ["webhook-id", WEBHOOK_ID] in oldest["headers"]
@@ -228,7 +231,9 @@ async def test_a_query_to_the_inbox_is_accepted_and_to_its_neighbours_refused(bo
     assert codes == [202, 422, 422]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[1]", b'{"data": 1, "type": {}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\x00", b"[1]", b'{"data": 1, "type": {}}', b'{"data": {"image": []}}']
+)
 async def test_what_is_no_webhook_is_shown_all_the_same(boxed: World, content: bytes) -> None:
     async with boxed.client(Scope.QUERY) as http, boxed.client() as sender:
         token = await make_inbox(http)
@@ -282,7 +287,7 @@ async def test_over_the_wire_the_guarded_client_reaches_the_inbox_and_nothing_be
 
 
 async def test_posts_that_come_together_are_counted_one_after_the_other(boxed: World) -> None:
-    post = NewPost(WEBHOOK_ID, (), b"{}", 2, None, None, None)
+    post = NewPost(WEBHOOK_ID, (), b"{}", 2, None, None, None, None)
     await inboxes.add(boxed.pool, "t" * 43, "alice", {"kind": "200"})
 
     async def come() -> None:
