@@ -117,9 +117,12 @@ def _colour(chance: random.Random) -> tuple[int, int, int]:
 
 
 def _torn(photo: bytes) -> bytes:
-    """Return a photo with a quarter of its pixels: too few to be tagged as a cut one."""
+    """Return a photo with a sixteenth of its data: too few pixels to be tagged as a cut one.
+
+    Not a quarter: where the upper half is of one colour, that much of the data holds it all.
+    """
     pixels = photo.index(b"\xff\xda")  # behind the tables, which are the same in all photos
-    return photo[: pixels + (len(photo) - pixels) // 4]
+    return photo[: pixels + (len(photo) - pixels) // 16]
 
 
 def _matrix(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
