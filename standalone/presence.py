@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from core.settings import DatabaseSettings, StandaloneSettings, load
 from standalone.processes.locking import is_locked
+from standalone.shell import read_shell_file
 
 ANSWER_S = 2.0  # of a port on this machine
 
@@ -31,7 +32,7 @@ def why_away() -> str:
     if not _passwords(home).exists() or (is_told and not leads_here(url)):
         return ""  # it is somewhere else
     lock = home.resolve() / "lock"
-    if not is_told and _somebody_answers(url):
+    if not is_told and _somebody_answers(url) and not (is_locked(lock) and _is_ours(home, url)):
         return ""  # a database at the usual address, whatever this home is
     if not is_locked(lock):
         return (
@@ -44,6 +45,13 @@ def why_away() -> str:
         f"this terminal does not know where the archive in {home.resolve()} is: read"
         f" {home / 'env.sh'} first (`. {home / 'env.sh'}`), which is written when it is up"
     )
+
+
+def _is_ours(home: Path, url: str) -> bool:
+    """Return whether this address is that of the home's own server."""
+    ours = urlsplit(read_shell_file(home).get("DATABASE_URL", ""))
+    usual = urlsplit(url)
+    return bool(ours.port) and (ours.hostname, ours.port) == (usual.hostname, usual.port)
 
 
 def _passwords(home: Path) -> Path:

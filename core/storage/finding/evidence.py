@@ -121,14 +121,17 @@ def suggestion(alike: Sequence[Evidence]) -> Suggestion | None:
     """Return which of some images to keep; None where no ground speaks for one of them.
 
     One with more pixels before one with a camera's date, before one with more bytes, before the one
-    that was here first. What is excluded already is suggested last.
+    that was here first. What is excluded already is suggested last. Where the size of a file is not
+    known, none is better by its size.
     """
     if len(alike) < 2:
         return None
+    known = all(one.size_bytes is not None for one in alike)
+    sizes = {one.image_id: (one.size_bytes or 0) * known for one in alike}
     best = max(
         alike,
         key=lambda one: (
-            not one.excluded, one.pixels, one.is_from_camera, one.size_bytes or 0, -one.row,
+            not one.excluded, one.pixels, one.is_from_camera, sizes[one.image_id], -one.row,
         ),
     )  # fmt: skip
     others = [one for one in alike if one is not best]
@@ -136,7 +139,7 @@ def suggestion(alike: Sequence[Evidence]) -> Suggestion | None:
         "not_excluded": not best.excluded and all(one.excluded for one in others),
         "larger": all(best.pixels > one.pixels for one in others),
         "camera_date": best.is_from_camera and not any(one.is_from_camera for one in others),
-        "more_bytes": all((best.size_bytes or 0) > (one.size_bytes or 0) for one in others),
+        "more_bytes": all(sizes[best.image_id] > sizes[one.image_id] for one in others),
         "older": all(best.row < one.row for one in others),
     }
     why = tuple(ground for ground, holds in grounds.items() if holds)

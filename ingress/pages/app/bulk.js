@@ -6,7 +6,7 @@ import { confirmBy, openDialog } from "./dialogs.js";
 import { dated } from "./marks.js";
 import { failure, icon, scopeGate, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
-import { duration, knownTags, t, tagName } from "./words.js";
+import { duration, knownTags, labelNamed, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
 const GRACE_S = 12; // what has been deleted can't be undone: the archive waits so long before it begins
@@ -132,8 +132,7 @@ const kindOf = (change) => {
 
 const askTag = (title) => openDialog(title, (close) => html`<form class="row" @submit=${(event) => {
   event.preventDefault();
-  const text = event.target.elements.tag.value.trim();
-  close(knownTags().find((one) => tagName(one).text.toLowerCase() === text.toLowerCase()) ?? text);
+  close(labelNamed(event.target.elements.tag.value.trim()));
 }}><input name="tag" class="grow" autofocus required maxlength="200" list="all-tags" aria-label=${t("filter.tag")}><datalist id="all-tags">${knownTags().map((one) => html`<option value=${tagName(one).text}></option>`)}</datalist><button class="filled">${t("bulk.go")}</button></form>`);
 
 /** The bar of what can be done with the chosen of these photos. */

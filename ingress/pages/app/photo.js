@@ -13,7 +13,7 @@ import { apiButton, chip, failure, icon, problemStrip, scopeGate, undoToast } fr
 import { guess, thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
 import { describe, reasonOf, undated } from "./tiles.js";
-import { bytes, date, duration, has, isGuess, knownTags, number, percent, t, tagName } from "./words.js";
+import { bytes, date, duration, has, isGuess, knownTags, labelNamed, number, percent, t, tagName } from "./words.js";
 
 export async function open(root, place) {
   const screen = new Photo(root);
@@ -123,8 +123,7 @@ class Photo {
   // Where people set all tags, theirs are changed; else the model's stay beside what is added.
   addTag(event) {
     event.preventDefault();
-    const text = event.target.elements.tag.value.trim();
-    const tag = knownTags().find((one) => tagName(one).text.toLowerCase() === text.toLowerCase()) ?? text;
+    const tag = labelNamed(event.target.elements.tag.value.trim());
     event.target.reset();
     return this.change({ add_tag: tag });
   }
@@ -230,7 +229,7 @@ class Photo {
 
   #state(image) {
     const parts = [];
-    if (image.error) parts.push(html`<div class="strip bad" role="status"><div><b>${reasonOf(image.error)}</b><div class="quiet"><code>${image.error.code}</code> <span lang="en">${image.error.detail}</span></div></div></div>`);
+    if (image.error && image.status !== "missing") parts.push(html`<div class="strip bad" role="status"><div><b>${reasonOf(image.error)}</b><div class="quiet"><code>${image.error.code}</code> <span lang="en">${image.error.detail}</span></div></div></div>`);
     if (image.status === "missing") parts.push(html`<p>${chip(t("photos.status_missing"), { kind: "warn" })}</p>`);
     if (image.status === "accepted" || image.waits_for) parts.push(html`<p role="status">${chip(t("photos.status_accepted"), { kind: "warn" })} ${image.waits_for && has(`photo.waits_${image.waits_for}`) ? t(`photo.waits_${image.waits_for}`) : t("photo.waits")}</p>`);
     if (image.excluded) parts.push(html`<p>${chip(t("photos.isExcluded"), { kind: "warn" })}</p>`);

@@ -1,7 +1,7 @@
 // Search: how the words are read, the photos they find, and the sum behind each place.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { get } from "./api.js";
+import { get, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { explained, lemmaChips, sumOf } from "./explain.js";
 import { filterOf } from "./filters.js";
@@ -107,10 +107,13 @@ class Search {
 
   #nothing() {
     const unknown = this.words.filter((one) => !one.is_function && !one.tags.length);
+    const asked = this.words.flatMap((one) => one.tags);
+    const unseen = (session()?.instance.unknown_labels ?? []).filter((one) => asked.includes(one));
     const near = [...new Set(unknown.flatMap((one) => one.nearest ?? []))];
     return html`<div class="empty"><h2>${t("search.none")}</h2>
       ${unknown.length ? html`<p>${t("search.noneUnknown", { n: unknown.length, words: unknown.map((one) => one.text).join(", ") })} ${t(near.length ? "search.nearestLabels" : "search.byLabels")}</p>
-        <div class="row">${(near.length ? near : knownTags().slice(0, SHOWN_TAGS)).map((tag) => html`<a class="button" href=${link("search", null, { text: tagName(tag).text })}>${tagName(tag).text}</a>`)}</div>` : html`<p>${t("search.noneKnown")}</p>`}
+        <div class="row">${(near.length ? near : knownTags().slice(0, SHOWN_TAGS)).map((tag) => html`<a class="button" href=${link("search", null, { text: tagName(tag).text })}>${tagName(tag).text}</a>`)}</div>` : html`<p>${asked.length ? t("search.noneKnown") : t("search.noneRead")}</p>`}
+      ${unseen.length ? html`<p>${t("search.noneSeen", { tags: unseen.map((one) => tagName(one).text).join(", ") })}</p>` : nothing}
       <p><a href=${link("labels")}>${t("search.seeLabels")}</a></p></div>`;
   }
 

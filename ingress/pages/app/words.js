@@ -156,6 +156,7 @@ export function ago(text) {
   }
 }
 
+const folded = (text) => text.normalize("NFKC").trim().toLowerCase();
 const isCyrillic = (text) => /[а-яё]/i.test(text);
 
 /** Remembers the names of the archive's labels in both languages, from `GET /labels`. */
@@ -168,6 +169,9 @@ export function setTagNames(labels) {
 }
 
 export const knownTags = () => [...names.keys()];
+
+/** The tag that is shown by this name in either language; else the text as it was typed. */
+export const labelNamed = (text) => [...names].find((both) => both.map(folded).includes(folded(text)))?.[0] ?? text;
 
 /** A tag's name in the reader's language, if the archive has one, and the other one beside it. */
 export function tagName(tag) {

@@ -106,6 +106,20 @@ def test_where_it_runs_such_a_terminal_hears_what_to_read(
     assert f"`. {untold / 'env.sh'}`" in presence.why_away()
 
 
+def test_it_hears_so_too_where_the_archive_itself_is_at_the_usual_address(
+    untold: Path, lock: DirectoryLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lock.is_held
+    monkeypatch.setattr(presence, "_somebody_answers", lambda _: True)
+    assert presence.why_away() == "", "it may be another's"
+
+    usual = urlsplit(DatabaseSettings.model_fields["url"].default.get_secret_value())
+    ours = f"postgresql://app:secret@{usual.hostname}:{usual.port}/photo_archive"
+    (untold / "env.sh").write_text(f"export DATABASE_URL={ours}\n")
+
+    assert f"`. {untold / 'env.sh'}`" in presence.why_away()
+
+
 def test_a_server_at_the_usual_address_is_asked(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

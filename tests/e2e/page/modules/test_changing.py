@@ -172,18 +172,33 @@ def test_two_tags_by_hand_that_are_removed_at_once_are_both_gone(page: Page) -> 
     assert {one["tag"] for one in page.evaluate("photo.hand_tags")} == {"boat", "cat"}
 
 
+@pytest.mark.parametrize("typed", ["dog", " Dog", "СОБАКА"])
 def test_a_tag_is_added_to_those_by_hand_by_the_archive_not_by_what_the_page_knew(
-    page: Page,
+    page: Page, typed: str
 ) -> None:
     archive(page, change("done", change={"add_tag": "dog"}))
     open_photo(page, **by_hand("cat"))
+    names = [{"name": "dog", "aliases": ["puppy", "собака", "щенок"]}]
+    page.evaluate("async (names) => (await import('/words.js')).setTagNames(names)", names)
 
-    page.get_by_label("add a tag by hand").fill("dog")
+    page.get_by_label("add a tag by hand").fill(typed)
     page.get_by_role("button", name="Add", exact=True).click()
 
     page.wait_for_function("asked.some((one) => one.body?.change?.add_tag === 'dog')")
     expect(page.locator("#toasts")).to_contain_text("Tag added")
     assert not page.evaluate("asked.some((one) => one.method === 'PATCH')")
+
+
+def test_of_a_photo_whose_file_is_gone_it_is_not_said_that_it_could_not_be_tagged(
+    page: Page,
+) -> None:
+    signed_in(page)
+    gone = {"code": "file_gone", "title": "The image could not be tagged", "detail": "file is gone"}
+
+    open_photo(page, status="missing", error=gone, updated_at="2026-01-02T00:00:00Z")
+
+    expect(page.locator(".chip").filter(has_text="file is gone")).to_be_visible()
+    expect(page.locator(".strip")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("ended", "place"), [("undone", ""), ("done", "#/photos")])
