@@ -39,6 +39,8 @@ PHOTOS_ROOT = "photos"
 PHOTO_TIMEOUT_S = 900.0  # for the first photo; then per photo:
 EACH_PHOTO_S = 20.0
 ANSWER_TIMEOUT_S = 300.0
+NO_FOLDER = "there is no such folder"
+IS_FILE = "this is a file; photos are taken from a folder"
 LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 
@@ -121,6 +123,8 @@ def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopw
     if wish.once:
         clock.say(f"done, {words}; stopping" if worked else f"[red]done, {words}[/red]; stopping")
     else:
+        if not worked:
+            clock.say(f"[red]{words}[/red]")
         showing.show_ways_in(clock.console, url, page_link(ways, plan), ways.shell_file)
         supervisor.wait()
     return 0 if worked else 1
@@ -144,7 +148,8 @@ def _say_unknown(archive: ArchiveClient, clock: Stopwatch) -> None:
 
 def _plan(wish: Wish) -> StandalonePlan:
     if wish.photos is not None and not wish.photos.is_dir():
-        raise ConfigurationError(f"{wish.photos}: there is no such folder")
+        what = IS_FILE if wish.photos.exists() else NO_FOLDER
+        raise ConfigurationError(f"{wish.photos}: {what}")
     plan = make_plan(model=wish.model, brokers=wish.brokers)
     if wish.photos is None:
         return plan

@@ -119,3 +119,29 @@ def test_other_terminals_have_both_keys_before_it_takes_requests(
 def test_a_message_with_brackets_is_shown_whole(demo: Demo) -> None:
     demo.clock.say_plainly("[1.0s][warning][aot] Skipping [/x]")
     assert "[1.0s][warning][aot] Skipping [/x]" in demo.told.getvalue()
+
+
+def test_an_archive_that_stays_says_why_there_was_nothing_to_show(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = ways_in.WaysIn("http://x", Credentials("pa_x", "whsec_x"), "pa_y", tmp_path / "env.sh")
+    monkeypatch.setattr(main_job, "open_ways_in", lambda *_: ways)
+    monkeypatch.setattr(main_job, "page_link", lambda *_: "http://x/#link")
+    monkeypatch.setattr(main_job, "_say_unknown", lambda *_: None)
+    monkeypatch.setattr(main_job, "_main_job", lambda *_: (False, "no photos in here"))
+    monkeypatch.setattr(main_job.showing, "show_processes", lambda *_: None)
+    supervisor = FakeSupervisor()
+
+    assert demo.run(supervisor) == 1
+    assert supervisor.waited == 1
+    assert "no photos in here" in demo.told.getvalue()
+
+
+@pytest.mark.parametrize(("name", "words"), [("a.jpg", "this is a file"), ("none", "no such")])
+def test_what_is_no_folder_of_photos_is_said_to_be_none(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+
+    with pytest.raises(ConfigurationError, match=words):
+        main_job._plan(Wish(tmp_path / name, once=False, model="demo"))
