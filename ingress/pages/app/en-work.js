@@ -727,6 +727,7 @@ export const words = {
     thread: "What happened to it",
     step_arrived: "arrived",
     step_tagged: "tagged by {model}",
+    step_decided: "present tags written, by {model} and by hand",
     step_answer: "is the answer to",
     step_failed: "could not be read:",
     sha256: "SHA-256",

@@ -267,7 +267,7 @@ class Photo {
   // What happened to it, one after the other: an error or a lost file is younger than tags it had before.
   #thread(image) {
     const steps = [{ at: image.arrived_at, text: t("photo.step_arrived") }];
-    if (image.tagged_at) steps.push({ at: image.tagged_at, text: t("photo.step_tagged", { model: image.model }) });
+    if (image.tagged_at) steps.push({ at: image.tagged_at, text: t(isDecided(image) ? "photo.step_decided" : "photo.step_tagged", { model: image.model }) });
     if (image.status === "failed") steps.push({ at: image.updated_at, text: `${t("photo.step_failed")} ${reasonOf(image.error)}` });
     if (image.status === "missing") steps.push({ at: image.updated_at, text: t("photos.status_missing") });
     const sent = ({ state, host }) => `${t(`queries.state_${state}`)} → ${host}`;

@@ -727,6 +727,7 @@ export const words = {
     thread: "Что с ней было",
     step_arrived: "поступила",
     step_tagged: "метки поставила модель {model}",
+    step_decided: "нынешние метки: модель {model} и вручную",
     step_answer: "стала ответом на запрос",
     step_failed: "не прочитана:",
     sha256: "SHA-256",

@@ -189,6 +189,14 @@ def test_a_tag_is_added_to_those_by_hand_by_the_archive_not_by_what_the_page_kne
     assert not page.evaluate("asked.some((one) => one.method === 'PATCH')")
 
 
+def test_tags_that_people_changed_are_not_told_as_the_models(page: Page) -> None:
+    signed_in(page)
+
+    open_photo(page, tagged_at="2026-01-02T00:00:00Z", model="m", rejected_tags=["dog"])
+
+    expect(page.locator(".thread")).to_contain_text("by m and by hand")
+
+
 def test_of_a_photo_whose_file_is_gone_it_is_not_said_that_it_could_not_be_tagged(
     page: Page,
 ) -> None:
