@@ -5,6 +5,12 @@ import { PART, Timeline, shown } from "./timeline.js";
 /** When the archive may say that a photo was taken: by EXIF, and by its arrival where that says nothing or lies ahead. */
 const momentsOf = ({ exif_datetime: exif, arrived_at: arrived }) => [exif && `${exif.slice(0, 10).replaceAll(":", "-")}T${exif.slice(11)}Z`, arrived].filter(Boolean);
 
+/** What Search found last: its filter as text, the photos in its order so far, how many there are. */
+export const hits = { key: "", ids: [], total: 0 };
+
+/** Whether a photo was opened from there. */
+export const isHit = (id, filter) => hits.key === JSON.stringify(filter) && hits.ids.includes(id);
+
 function monthAfter(month) {
   const [year, nth] = month.split("-").map(Number);
   return new Date(Date.UTC(year, nth, 1)).toISOString();
@@ -34,6 +40,10 @@ async function indexOf(image, timeline, signal) {
 
 /** Return `{index, total, around}` of a photo among those that a filter matches, or null; it is then the one shown. */
 export async function neighboursOf(image, filter, signal) {
+  if (isHit(image.image_id, filter)) {
+    const at = hits.ids.indexOf(image.image_id);
+    return { index: at, total: hits.total, around: [hits.ids[at - 1], hits.ids[at + 1]] };
+  }
   let { timeline } = shown;
   if (JSON.stringify(timeline?.filter) !== JSON.stringify(filter)) timeline = await new Timeline(filter).load(signal);
   signal.throwIfAborted();

@@ -8,7 +8,7 @@ import { filterOf } from "./filters.js";
 import { watch } from "./live.js";
 import { bar } from "./charts.js";
 import { dated } from "./marks.js";
-import { neighboursOf } from "./neighbours.js";
+import { isHit, neighboursOf } from "./neighbours.js";
 import { apiButton, chip, failure, icon, problemStrip, scopeGate, undoToast } from "./parts.js";
 import { guess, thumb } from "./pieces.js";
 import { go, link } from "./routing.js";
@@ -99,7 +99,7 @@ class Photo {
 
   key(event) {
     if (event.target.closest?.("input, textarea, select, dialog, [popover], summary") || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === "Escape" && !document.querySelector("dialog[open]")) go(link("photos", null, this.params));
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) go(this.#list());
     const to = { ArrowLeft: this.around[0], ArrowRight: this.around[1] }[event.key];
     if (to) go(link("photos", to, this.params), { replace: true });
   }
@@ -172,12 +172,21 @@ class Photo {
       if (id) go(link("photos", id, this.params), { replace: true });
     }}>${icon(drawing)}<span class="sr">${t(name)}</span></a>`;
     render(html`<div class="row spread photo-head">
-        <a class="button" href=${link("photos", null, this.params)}>${icon("back")}<span>${t("shell.photos")}</span></a>
+        <a class="button" href=${this.#list()}>${icon("back")}<span>${t(this.#isHit() ? "shell.search" : "shell.photos")}</span></a>
         <span class="row">${this.at ? html`<span class="quiet">${t("photo.place", { at: this.at.index + 1, n: this.at.of })}</span>` : nothing}${step(this.around[0], "photo.previous", "back")}${step(this.around[1], "photo.next", "next")}</span>
       </div>
       ${image ? nothing : html`<h1 class="sr">${t("shell.photo")}</h1>`}
       ${problemStrip(problem, () => this.look())}
       ${image ? this.#whole(image) : problem ? nothing : html`<p role="status">${t("photos.loading")}</p>`}`, this.root);
+  }
+
+  #isHit() {
+    return isHit(this.id, filterOf(this.params));
+  }
+
+  // Where it was opened from.
+  #list() {
+    return link(this.#isHit() ? "search" : "photos", null, this.params);
   }
 
   #whole(image) {
@@ -215,7 +224,7 @@ class Photo {
 
   // The archive waits for the undo, and whoever asked for it may be elsewhere by then.
   remove({ image_id: id }) {
-    apply({ ids: [id] }, { delete: true }, (_, { state }) => state === "done" && id === this.id && !this.isClosed && go(link("photos", null, this.params)));
+    apply({ ids: [id] }, { delete: true }, (_, { state }) => state === "done" && id === this.id && !this.isClosed && go(this.#list()));
   }
 
   // A slow or huge picture has no large view: then the file itself is shown, where browsers can.

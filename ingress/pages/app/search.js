@@ -7,6 +7,7 @@ import { explained, lemmaChips, sumOf } from "./explain.js";
 import { filterOf } from "./filters.js";
 import { dialog, wordsOf } from "./marks.js";
 import { bar } from "./charts.js";
+import { hits } from "./neighbours.js";
 import { openDialog } from "./dialogs.js";
 import { apiButton, failure, problemStrip, scopeGate } from "./parts.js";
 import { thumb } from "./pieces.js";
@@ -60,6 +61,7 @@ class Search {
       ]);
       if (lemmas) this.words = wordsOf(lemmas);
       Object.assign(this, { images: isMore ? [...this.images, ...page.images] : page.images, next: page.next, total: page.total, matched: page.matched, problem: null, isDone: true });
+      Object.assign(hits, { key: JSON.stringify(this.filter), ids: this.images.map((one) => one.image_id), total: this.total?.images ?? this.images.length });
     } catch (problem) {
       if (problem.name === "AbortError") return undefined;
       this.problem = problem;
@@ -90,9 +92,9 @@ class Search {
     const named = this.matched ?? [];
     const missing = named.filter(({ tag }) => !terms.some((one) => one.tag === tag));
     return html`<li class="card hit">
-      <a href=${link("photos", image.image_id)}>${thumb(image, describe(image))}</a>
+      <a href=${link("photos", image.image_id, this.filter)}>${thumb(image, describe(image))}</a>
       <div class="grow">
-        <a href=${link("photos", image.image_id)}>${image.image_path.split("/").at(-1)}</a>
+        <a href=${link("photos", image.image_id, this.filter)}>${image.image_path.split("/").at(-1)}</a>
         <p>${sumOf(image.score, terms)}</p>
         ${bar((image.score ?? 0) / Math.max(1, named.length))}
         ${missing.length ? html`<small>${t("search.notAmong", { n: missing.length, tags: missing.map(({ tag }) => tagName(tag).text).join(", ") })}</small>` : nothing}

@@ -39,3 +39,45 @@ def test_the_reason_why_nothing_is_found_is_the_true_one(
     nothing = page.locator(".empty")
     expect(nothing).to_contain_text(says)
     expect(nothing).not_to_contain_text(not_says)
+
+
+def test_a_photo_that_was_found_leads_on_through_what_was_found_and_back(page: Page) -> None:
+    signed_in(page)
+    found = [
+        {"image_id": f"00000000-0000-5000-8000-00000000000{n}", "image_path": f"{n}.jpg",
+         "status": "tagged", "excluded": False, "tags": [], "score": 0.5, "terms": [],
+         "arrived_at": "2026-01-01T00:00:00Z"}
+        for n in range(3)
+    ]  # fmt: skip
+    give(page, {"GET /lemmas": {"tokens": [word("cat", "cat")], "matched": []}})
+    give(page, {"GET /images": {
+        "images": found, "next": None, "matched": [], "total": {"images": 3, "is_exact": True},
+    }})  # fmt: skip
+    for one in found:
+        give(page, {f"GET /images/{one['image_id']}": one})
+        give(page, {f"GET /images/{one['image_id']}/similar": {"images": []}})
+    give(page, {"GET /queries": {"queries": []}})
+    page.evaluate("""async () => {
+      await (await import("/api.js")).resume();
+      const { open } = await import("/search.js");
+      await open(document.getElementById("main"),
+        { screen: "search", params: new URLSearchParams("text=cat") });
+    }""")
+    there = page.get_by_role("link", name="1.jpg").last.get_attribute("href")
+    assert there is not None
+
+    page.evaluate(
+        """async (there) => {
+          const { open } = await import("/photo.js");
+          const [path, query] = there.split("?");
+          await open(document.getElementById("main"),
+            { screen: "photos", id: path.split("/").at(-1), params: new URLSearchParams(query) });
+        }""",
+        there,
+    )
+
+    expect(page.get_by_text("2 of 3")).to_be_visible()
+    after = page.get_by_role("link", name="Next photo").get_attribute("href")
+    assert after is not None
+    assert found[2]["image_id"] in after
+    expect(page.get_by_role("link", name="Search")).to_have_attribute("href", "#/search?text=cat")
