@@ -96,6 +96,7 @@ class ImageTags:
         perceptual_hash: 63 bits of its look; 0 for a picture without enough contrast.
         colour: mean of the picture in sRGB, 0xRRGGBB.
         text_lines: 8 bytes for each line of a page of text: where its ink stands; None: no page.
+        size_bytes: of the file; None where nobody said it.
     """
 
     tags: tuple[TagScore, ...]
@@ -113,6 +114,7 @@ class ImageTags:
     truncated: bool = False
     colour: int | None = None
     text_lines: bytes | None = field(default=None, repr=False)
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

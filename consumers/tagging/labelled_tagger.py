@@ -76,7 +76,7 @@ class LabelledTagger:
         return [
             content
             if not isinstance(content, bytes)
-            else results[at if at in results else first[digests[at]]]
+            else _sized(results[at if at in results else first[digests[at]]], len(content))
             for at, content in enumerate(contents)
         ]
 
@@ -121,6 +121,13 @@ def _hashed(result: Result, digest: bytes) -> Result:
     if not isinstance(result, Tagged) or result.tags.sha256 == digest:
         return result
     return replace(result, tags=replace(result.tags, sha256=digest))
+
+
+def _sized(result: Result, size_bytes: int) -> Result:
+    """Return a result with the size of its file."""
+    if not isinstance(result, Tagged):
+        return result
+    return replace(result, tags=replace(result.tags, size_bytes=size_bytes))
 
 
 def _digests(contents: Sequence[bytes | PermanentError | Postponed]) -> dict[int, bytes]:

@@ -20,14 +20,15 @@ from core.transaction import Transaction
 # which nobody knows when it was taken counts as taken when it arrived.
 _IMAGES = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
-                    event_is_bulk, taken_at, ratio, colour, status)
+                    event_is_bulk, taken_at, ratio, colour, size_bytes, status)
 SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type,
        least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()),
-       ratio_of(u.width, u.height), u.colour, 'tagged'
+       ratio_of(u.width, u.height), u.colour, u.size_bytes, 'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
-            $8::timestamptz[], $9::bool[], $10::timestamp[], $11::int4[], $12::int4[], $13::int4[])
+            $8::timestamptz[], $9::bool[], $10::timestamp[], $11::int4[], $12::int4[], $13::int4[],
+            $14::int8[])
      AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif,
-           width, height, colour)
+           width, height, colour, size_bytes)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
@@ -36,6 +37,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     taken_at = CASE WHEN excluded.taken_at = now() AND images.status <> 'deleted'
                     THEN images.arrived_at ELSE excluded.taken_at END,
     ratio = excluded.ratio, colour = excluded.colour,
+    size_bytes = coalesce(excluded.size_bytes, images.size_bytes),
     {COMES_BACK}
 RETURNING {keeping.COUNTED}, images.excluded, images.hand_tags, images.rejected_tags,
     images.added_tags,
@@ -215,6 +217,7 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.tags.width for image in images],
         [image.tags.height for image in images],
         [image.tags.colour for image in images],
+        [image.tags.size_bytes for image in images],
     )
     ordering.check(rows, {image.image_id: image.made for image in images})
     await keeping.note_arrivals(

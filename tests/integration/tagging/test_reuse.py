@@ -30,6 +30,8 @@ async def test_the_same_bytes_at_another_path_and_tagged_again_need_no_model(
     for column in ("sha256", "width", "height", "model", "preprocessing", "exif_datetime"):
         assert len({row[column] for row in rows.values()}) == 1
     assert {row["camera"] for row in rows.values()} == {CAMERA}
+    sizes = await archive.pool.fetch("SELECT size_bytes FROM images")
+    assert {row["size_bytes"] for row in sizes} == {len(picture(1))}
     [looks] = {row["perceptual_hash"] for row in rows.values()}
     assert looks == int.from_bytes(digest(picture(1))[:8], "big") >> 1
 

@@ -43,7 +43,7 @@ def test_the_reason_why_nothing_is_found_is_the_true_one(
 
 def test_a_photo_that_was_found_leads_on_through_what_was_found_and_back(page: Page) -> None:
     signed_in(page)
-    found = [
+    found: list[dict[str, Any]] = [
         {"image_id": f"00000000-0000-5000-8000-00000000000{n}", "image_path": f"{n}.jpg",
          "status": "tagged", "excluded": False, "tags": [], "score": 0.5, "terms": [],
          "arrived_at": "2026-01-01T00:00:00Z"}

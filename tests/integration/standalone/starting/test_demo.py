@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from core.errors import ConfigurationError
-from standalone.demo import main_job, ways_in
+from standalone.demo import main_job, showing, ways_in
 from standalone.demo.archive_client import ArchiveClient, ArchiveFailed
 from standalone.demo.kept_keys import Credentials
 from standalone.demo.main_job import Wish
@@ -129,7 +129,7 @@ def test_an_archive_that_stays_says_why_there_was_nothing_to_show(
     monkeypatch.setattr(main_job, "page_link", lambda *_: "http://x/#link")
     monkeypatch.setattr(main_job, "_say_unknown", lambda *_: None)
     monkeypatch.setattr(main_job, "_main_job", lambda *_: (False, "no photos in here"))
-    monkeypatch.setattr(main_job.showing, "show_processes", lambda *_: None)
+    monkeypatch.setattr(showing, "show_processes", lambda *_: None)
     supervisor = FakeSupervisor()
 
     assert demo.run(supervisor) == 1
