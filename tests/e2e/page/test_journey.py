@@ -63,7 +63,7 @@ def has_cat(client: httpx.Client, image_id: str) -> bool:
 
 def _as_shown(score: float) -> re.Pattern[str]:
     """Two digits, or more where two would say what is not so, such as 1.00."""
-    return re.compile(f"{score:.2f}|{score:.4f}".replace(".", r"\."))
+    return re.compile(f"{score:.2f}|{score:.3f}".replace(".", r"\."))
 
 
 def search(seen: Visit, peopled: PeopledArchive) -> None:
